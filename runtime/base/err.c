@@ -1,0 +1,31 @@
+#include "runtime/base/err.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+bool err_set(struct err *e, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(e->text, sizeof e->text, fmt, ap);
+  va_end(ap);
+  e->no_memory = false;
+  return false;
+}
+
+bool err_context(struct err *e, const char *fmt, ...) {
+  char old[sizeof e->text];
+  memcpy(old, e->text, sizeof old);
+  va_list ap;
+  va_start(ap, fmt);
+  int n = vsnprintf(e->text, sizeof e->text, fmt, ap);
+  va_end(ap);
+  if (n < 0) n = 0;
+  if ((size_t)n < sizeof e->text) snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", old);
+  return false;
+}
+
+bool err_no_memory(struct err *e, size_t bytes, const char *what) {
+  err_set(e, "not enough memory: %zu bytes for %s; close other programs or use a smaller model or context", bytes, what);
+  e->no_memory = true;
+  return false;
+}

@@ -1,0 +1,104 @@
+#include "runtime/base/file.h"
+#include "runtime/base/mem.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool file_map(struct file *f, const char *path, struct err *e) {
+  *f = (struct file){0};
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return err_set(e, "%s: cannot open: %s", path, strerror(errno));
+  struct stat st;
+  bool ok = false;
+  if (fstat(fd, &st) != 0) err_set(e, "%s: cannot read its size: %s", path, strerror(errno));
+  else if (!S_ISREG(st.st_mode)) err_set(e, "%s: not a regular file", path);
+  else {
+    void *p = st.st_size ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
+    if (p == MAP_FAILED) err_set(e, "%s: cannot map %lld bytes: %s", path, (long long)st.st_size, strerror(errno));
+    else {
+      f->data = p;
+      f->size = (size_t)st.st_size;
+      ok = true;
+    }
+  }
+  close(fd);
+  if (ok && !(f->path = mem_strdup(path, e))) ok = false;
+  if (!ok) file_unmap(f);
+  return ok;
+}
+
+void file_unmap(struct file *f) {
+  if (f->data) munmap((void *)(uintptr_t)f->data, f->size);
+  mem_free(f->path);
+  *f = (struct file){0};
+}
+
+static bool write_all(int fd, const char *p, size_t n) {
+  while (n) {
+    ssize_t w = write(fd, p, n);
+    if (w < 0 && errno == EINTR) continue;
+    if (w <= 0) return false;
+    p += w;
+    n -= (size_t)w;
+  }
+  return true;
+}
+
+bool file_write(const char *path, const void *data, size_t size, struct err *e) {
+  char tmp[4096];
+  int n = snprintf(tmp, sizeof tmp, "%s.tmp.%ld", path, (long)getpid());
+  if (n < 0 || (size_t)n >= sizeof tmp) return err_set(e, "%.100s...: the path is too long", path);
+  int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd < 0) return err_set(e, "%s: cannot create: %s", path, strerror(errno));
+  bool ok = write_all(fd, data, size);
+  int why = errno;
+  if (close(fd) != 0 && ok) {
+    ok = false;
+    why = errno;
+  }
+  if (ok && rename(tmp, path) != 0) {
+    ok = false;
+    why = errno;
+  }
+  if (ok) return true;
+  unlink(tmp);
+  return err_set(e, "%s: cannot write %zu bytes: %s", path, size, strerror(why));
+}
+
+bool file_exists(const char *path) { return access(path, F_OK) == 0; }
+
+bool file_is_dir(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool file_make_dir(const char *path, struct err *e) {
+  char *p = mem_strdup(path, e);
+  if (!p) return false;
+  bool ok = true;
+  for (char *s = p + 1; ok; s++) {
+    char c = *s;
+    if (c != '/' && c != 0) continue;
+    *s = 0;
+    ok = mkdir(p, 0777) == 0 || (errno == EEXIST && file_is_dir(p));
+    if (!ok) err_set(e, "%s: cannot make the folder: %s", p, strerror(errno));
+    *s = c;
+    if (!c) break;
+  }
+  mem_free(p);
+  return ok;
+}
+
+char *file_join(const char *dir, const char *name, struct err *e) {
+  size_t a = strlen(dir), b = strlen(name);
+  char *p = mem_alloc(a + b + 2, 1, "a path", e);
+  if (!p) return NULL;
+  memcpy(p, dir, a);
+  if (a && dir[a - 1] != '/') p[a++] = '/';
+  memcpy(p + a, name, b + 1);
+  return p;
+}

@@ -1,0 +1,23 @@
+// Whole files: mapped for reading, and written so that a reader sees all of it or nothing.
+#pragma once
+#include "runtime/base/err.h"
+#include <stdint.h>
+
+struct file {
+  const uint8_t *data; // NULL for an empty file
+  size_t size;         // bytes
+  char *path;
+};
+
+// Maps `path` read-only; opening is independent of its size.
+bool file_map(struct file *f, const char *path, struct err *e);
+void file_unmap(struct file *f);
+
+// Writes `size` bytes to `path` by way of a temporary file beside it that is renamed when complete.
+bool file_write(const char *path, const void *data, size_t size, struct err *e);
+bool file_exists(const char *path);
+bool file_is_dir(const char *path);
+// Makes the folder and those above it.
+bool file_make_dir(const char *path, struct err *e);
+// "dir/name" in a new string, to be freed with mem_free.
+char *file_join(const char *dir, const char *name, struct err *e);
