@@ -1,0 +1,132 @@
+#include "driver/driver.h"
+#include "runtime/base/mem.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char device_words[] = "auto|cpu";
+
+struct engine_options engine_defaults(void) {
+  return (struct engine_options){.model = "nano", .page_size = 16, .chunk = 512};
+}
+
+const struct option_spec *engine_option_table(struct engine_options *o) {
+  static struct option_spec table[10];
+  const struct option_spec fresh[] = {
+      {'m', "model", OPTION_TEXT, &o->model, "MODEL", "a Hugging Face folder, a .gguf file, or a name; default nano", 0, 0},
+      {0, "device", OPTION_CHOICE, &o->device, device_words, "where to compute; default auto", 0, 0},
+      {'t', "threads", OPTION_INT, &o->threads, "N", "processor threads; default one for each processor", 1, 256},
+      {0, "precision", OPTION_CHOICE, &o->precision, "fp32|fp64", "arithmetic of the cpu; default fp32", 0, 0},
+      {0, "pages", OPTION_CHOICE, &o->pages, "f32|f16", "stored keys and values; default f32", 0, 0},
+      {0, "page-size", OPTION_INT, &o->page_size, "N", "tokens in a page of the cache; default 16", 1, 4096},
+      {0, "chunk", OPTION_INT, &o->chunk, "N", "tokens of a prompt computed at once; default 512", 1, 65536},
+      {0, "max-tokens", OPTION_INT, &o->max_tokens, "N", "room of the cache in tokens; default what the work needs", 1, 1e9},
+      {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
+  };
+  _Static_assert(sizeof fresh <= sizeof table, "the table holds all options");
+  memcpy(table, fresh, sizeof fresh);
+  return table;
+}
+
+// Phi-3's checkpoints end at these too, whether or not generation_config.json is there to say so.
+static void add_end_ids(struct config *c, const struct tokenizer *t) {
+  static const char *const pieces[] = {"<|endoftext|>", "<|end|>", "<|assistant|>", "<|im_end|>"};
+  int32_t eos = tokenizer_eos(t);
+  for (size_t i = 0; i <= sizeof pieces / sizeof *pieces; i++) {
+    int32_t id = i == 0 ? eos : tokenizer_find(t, pieces[i - 1]);
+    if (id < 0 || !(i == 0 || tokenizer_is_special(t, id))) continue;
+    bool known = false;
+    for (int32_t j = 0; j < c->num_end_ids; j++) known |= c->end_ids[j] == id;
+    if (!known && c->num_end_ids < CONFIG_MAX_END_IDS) c->end_ids[c->num_end_ids++] = id;
+  }
+}
+
+// A folder without tokenizer.json is a model all the same, for ids only.
+static bool open_tokenizer(struct engine *en, const char *path, struct err *e) {
+  if (file_is_dir(path)) {
+    char *file = file_join(path, "tokenizer.json", e);
+    if (!file) return false;
+    bool there = file_exists(file);
+    mem_free(file);
+    if (!there) return true;
+  }
+  return (en->tokenizer = tokenizer_open(path, e)) != NULL;
+}
+
+bool engine_needs_text(const struct engine *en, struct err *e) {
+  return en->tokenizer || err_set(e, "%s has no tokenizer.json, so it knows no text; put one there or give ids with --ids", en->model.path);
+}
+
+bool engine_open(struct engine *en, const struct engine_options *o, struct err *e) {
+  *en = (struct engine){0};
+  double start = now_seconds();
+  char *path = model_find(o->model, e);
+  if (!path) return false;
+  bool ok = model_open(&en->model, path, e) && open_tokenizer(en, path, e);
+  if (ok && en->tokenizer && tokenizer_vocab_size(en->tokenizer) > en->model.config.vocab_size)
+    ok = err_set(e, "%s: the tokenizer has %d pieces, the model's embedding %d rows; the files do not belong together", path,
+                 tokenizer_vocab_size(en->tokenizer), en->model.config.vocab_size);
+  mem_free(path);
+  if (!ok) return engine_close(en), false;
+  if (en->tokenizer) add_end_ids(&en->model.config, en->tokenizer);
+  en->load_seconds = now_seconds() - start;
+  return true;
+}
+
+bool engine_start(struct engine *en, const struct engine_options *o, int64_t tokens, int32_t sequences, int32_t logits, struct err *e) {
+  double start = now_seconds();
+  const struct config *c = &en->model.config;
+  if (tokens > c->max_positions) tokens = c->max_positions;
+  int64_t chunk = o->chunk < tokens ? o->chunk : tokens, room = tokens;
+  if (o->max_tokens && o->max_tokens < room) room = o->max_tokens;
+  int64_t pages = pages_needed(room, (int32_t)o->page_size, c->sliding_window, chunk) * sequences;
+  struct backend_options b = {.threads = (int)o->threads,
+                              .fp64 = o->precision == 1,
+                              .page_type = (enum page_type)o->pages,
+                              .page_size = (int32_t)o->page_size,
+                              .num_pages = (int32_t)pages,
+                              .max_rows = (int32_t)(chunk > sequences ? chunk : sequences),
+                              .max_logits = logits > sequences ? logits : sequences};
+  if (pages > INT32_MAX) return err_set(e, "%lld pages are too many; use a larger --page-size", (long long)pages);
+  struct backend *backend = cpu_backend_open(&en->model, &b, e);
+  if (!backend || !forward_open(&en->forward, backend, e)) return false;
+  en->load_seconds += now_seconds() - start;
+  return true;
+}
+
+void engine_close(struct engine *en) {
+  forward_close(&en->forward);
+  if (en->tokenizer) tokenizer_close(en->tokenizer);
+  model_close(&en->model);
+  *en = (struct engine){0};
+}
+
+bool parse_ids(const char *text, struct ids *out, struct err *e) {
+  for (const char *p = text;;) {
+    p += strspn(p, " ,\t\r\n");
+    if (!*p) return true;
+    char *end;
+    errno = 0;
+    long long v = strtoll(p, &end, 10);
+    if (end == p || errno || v < 0 || v > INT32_MAX || !strchr(" ,\t\r\n", *end))
+      return err_set(e, "'%.*s' is not an id; ids are whole numbers separated by spaces or commas", (int)strcspn(p, " ,\t\r\n"), p);
+    if (!ids_push(out, (int32_t)v, e)) return false;
+    p = end;
+  }
+}
+
+static volatile sig_atomic_t interrupts;
+
+static void on_interrupt(int signal_number) {
+  if (interrupts++) _exit(128 + signal_number);
+}
+
+bool interrupted(void) { return interrupts > 0; }
+
+void catch_interrupts(void) {
+  struct sigaction a = {.sa_handler = on_interrupt};
+  sigaction(SIGINT, &a, NULL);
+  sigaction(SIGTERM, &a, NULL);
+}

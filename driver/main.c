@@ -1,0 +1,45 @@
+// phi3: the command line. Each subcommand is a file of its own.
+#include "driver/driver.h"
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+  const char *name;
+  int (*run)(int argc, char **argv);
+  const char *help;
+} commands[] = {
+    {"generate", cmd_generate, "continue a text"},
+    {"chat", cmd_chat, "a dialogue"},
+    {"trace", cmd_trace, "walk one token through the model, stage by stage"},
+    {"bench", cmd_bench, "time generation with the key-value cache and without"},
+    {"tokenize", cmd_tokenize, "text to ids and back"},
+    {"inspect", cmd_inspect, "what a model file holds"},
+};
+
+enum { NUM_COMMANDS = sizeof commands / sizeof *commands };
+
+static void print_help(FILE *f) {
+  fprintf(f, "Usage: phi3 COMMAND [options]\n\nRuns Phi-3 and models of its block, and shows what happens inside.\n\nCommands:\n");
+  for (int i = 0; i < NUM_COMMANDS; i++) fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].help);
+  fprintf(f, "\nphi3 COMMAND --help shows a command's options with examples.\n\n"
+             "Example:\n  phi3 generate -p \"The capital of France is\" -n 8\n\n"
+             "Exit codes: 0 success, 1 failure, 2 wrong usage.\n");
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2) return print_help(stderr), EXIT_USAGE;
+  const char *name = argv[1];
+  if (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) return print_help(stdout), EXIT_OK;
+  if (strcmp(name, "--version") == 0) return puts("phi3 " PHI3_VERSION), EXIT_OK;
+  for (int i = 0; i < NUM_COMMANDS; i++)
+    if (strcmp(name, commands[i].name) == 0) {
+      int code = commands[i].run(argc - 1, argv + 1);
+      if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "phi3 %s: cannot write to standard output\n", name);
+        return EXIT_FAILED;
+      }
+      return code;
+    }
+  fprintf(stderr, "phi3: there is no command '%s'; see phi3 --help\n", name);
+  return EXIT_USAGE;
+}
