@@ -4,6 +4,7 @@
 #include "runtime/generate.h"
 #include "runtime/model/model.h"
 #include "runtime/model/tokenizer.h"
+#include <stdio.h>
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -80,6 +81,17 @@ bool parse_ids(const char *text, struct ids *out, struct err *e);
 // True after Ctrl-C; the first one asks for a clean end, the second one ends at once.
 bool interrupted(void);
 void catch_interrupts(void);
+
+// A bar on standard error while a long prompt is computed, when that is a terminal; also ends the pass after Ctrl-C. It observes `f`
+// and must outlive the passes.
+struct progress {
+  int64_t total, done; // tokens
+  double start, shown; // seconds
+  bool visible;
+};
+void progress_init(struct progress *p, struct forward *f, int64_t total);
+// Everything up to the end of the file, NUL-terminated, in a new buffer.
+char *read_all(FILE *f, size_t *len, struct err *e);
 
 int cmd_generate(int argc, char **argv);
 int cmd_chat(int argc, char **argv);

@@ -117,6 +117,26 @@ bool parse_ids(const char *text, struct ids *out, struct err *e) {
   }
 }
 
+char *read_all(FILE *f, size_t *len, struct err *e) {
+  size_t capacity = 65536, n;
+  char *p = mem_alloc(capacity, 1, "the input", e);
+  *len = 0;
+  while (p && (n = fread(p + *len, 1, capacity - *len - 1, f)) > 0) {
+    *len += n;
+    if (*len + 1 < capacity) continue;
+    char *q = mem_grow(p, *len, capacity * 2, 1, "the input", e);
+    if (!q) mem_free(p);
+    p = q;
+    capacity *= 2;
+  }
+  if (p && ferror(f)) {
+    err_set(e, "cannot read the input");
+    mem_free(p);
+    return NULL;
+  }
+  return p;
+}
+
 static volatile sig_atomic_t interrupts;
 
 static void on_interrupt(int signal_number) {

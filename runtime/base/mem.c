@@ -24,19 +24,21 @@ void *mem_raw_alloc(size_t bytes) { return must_fail() ? NULL : malloc(bytes ? b
 
 void mem_raw_free(void *p) { free(p); }
 
+// calloc, so that the pages of a large block cost nothing before they are used; the block's own address stands before the aligned one.
 void *mem_alloc(size_t count, size_t size, const char *what, struct err *e) {
   size_t bytes;
-  if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - 2 * ALIGN) {
+  if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX / 2) {
     err_no_memory(e, SIZE_MAX, what);
     return NULL;
   }
-  size_t rounded = (bytes + ALIGN) / ALIGN * ALIGN;
-  void *p = must_fail() ? NULL : aligned_alloc(ALIGN, rounded);
-  if (!p) {
+  char *block = must_fail() ? NULL : calloc(1, bytes + ALIGN + sizeof(void *));
+  if (!block) {
     err_no_memory(e, bytes, what);
     return NULL;
   }
-  return memset(p, 0, rounded);
+  uintptr_t p = ((uintptr_t)block + sizeof(void *) + ALIGN - 1) / ALIGN * ALIGN;
+  ((void **)p)[-1] = block;
+  return (void *)p;
 }
 
 void *mem_grow(void *old, size_t old_count, size_t count, size_t size, const char *what, struct err *e) {
@@ -53,4 +55,6 @@ char *mem_strdup(const char *s, struct err *e) {
   return p ? memcpy(p, s, n) : NULL;
 }
 
-void mem_free(void *p) { free(p); }
+void mem_free(void *p) {
+  if (p) free(((void **)p)[-1]);
+}

@@ -1,0 +1,195 @@
+#include "driver/driver.h"
+#include "runtime/base/json.h"
+#include "runtime/base/mem.h"
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct settings {
+  struct engine_options engine;
+  struct sampler_options sampler;
+  const char *prompt, *ids;
+  int64_t new_tokens, top_k;
+  struct texts stop;
+  bool no_cache, chat, full_text, json, ignore_end;
+};
+
+static struct command generate_command(struct settings *s) {
+  static struct option_spec own[20];
+  static const struct option_spec *groups[3];
+  const struct option_spec fresh[] = {
+      {'p', "prompt", OPTION_TEXT, &s->prompt, "TEXT", "the text to continue; - reads it from standard input", 0, 0},
+      {0, "ids", OPTION_TEXT, &s->ids, "\"1 2 3\"", "the prompt as ids, in place of --prompt", 0, 0},
+      {'n', "new", OPTION_INT, &s->new_tokens, "N", "tokens to generate at most; default 50", 1, 1e9},
+      {0, "chat", OPTION_FLAG, &s->chat, NULL, "put the prompt into the model's chat form", 0, 0},
+      {0, "full-text", OPTION_FLAG, &s->full_text, NULL, "print the prompt too", 0, 0},
+      {0, "no-cache", OPTION_FLAG, &s->no_cache, NULL, "compute the whole text anew for each token", 0, 0},
+      {0, "temperature", OPTION_FLOAT, &s->sampler.temperature, "T", "0 takes the most probable token; default 0", 0, 1000},
+      {0, "top-k", OPTION_INT, &s->top_k, "K", "sample among the K most probable; 0 all; default 0", 0, 1e9},
+      {0, "top-p", OPTION_FLOAT, &s->sampler.top_p, "P", "sample among the fewest that reach this probability; default 1", 0, 1},
+      {0, "min-p", OPTION_FLOAT, &s->sampler.min_p, "P", "drop tokens below this share of the best one's probability; default 0", 0, 1},
+      {0, "repetition-penalty", OPTION_FLOAT, &s->sampler.repetition_penalty, "R", "above 1 makes seen tokens less probable; default 1", 0.01, 100},
+      {0, "seed", OPTION_U64, &s->sampler.seed, "S", "of the sampling; default 0", 0, 0},
+      {0, "stop", OPTION_TEXTS, &s->stop, "TEXT", "end before this text; may be given several times", 0, 0},
+      {0, "ignore-end", OPTION_FLAG, &s->ignore_end, NULL, "go on past the model's end tokens", 0, 0},
+      {0, "json", OPTION_FLAG, &s->json, NULL, "print one JSON object in place of text", 0, 0},
+      {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
+  };
+  _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
+  memcpy(own, fresh, sizeof fresh);
+  groups[0] = own;
+  groups[1] = engine_option_table(&s->engine);
+  return (struct command){
+      .name = "generate",
+      .usage = "[options] -p TEXT",
+      .summary = "Continues a text, greedily unless a temperature is given. The text goes to standard output as it comes, statistics to standard error.",
+      .groups = groups,
+      .examples = "  phi3 generate -p \"The capital of France is\" -n 8\n"
+                  "  phi3 generate -m smollm2 --chat -p \"Why is the sky blue?\" --temperature 0.7 --top-p 0.9 --seed 1\n"
+                  "  phi3 generate --no-cache -p \"Once upon a time\" -n 100\n",
+      .max_args = 0};
+}
+
+struct output {
+  bool stream; // text goes to standard output
+  char *text;  // collected for --json
+  size_t len, capacity;
+  bool failed; // no memory for the text
+};
+
+static bool on_text(void *ctx, const char *text, size_t n) {
+  struct output *out = ctx;
+  if (interrupted()) return false;
+  if (out->stream) return fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0;
+  if (out->len + n > out->capacity) {
+    struct err e;
+    char *p = mem_grow(out->text, out->len, (out->len + n) * 2, 1, "the text", &e);
+    if (!p) return out->failed = true, false;
+    out->text = p;
+    out->capacity = (out->len + n) * 2;
+  }
+  memcpy(out->text + out->len, text, n);
+  out->len += n;
+  return true;
+}
+
+static bool on_id(void *ctx, int32_t id) {
+  (void)ctx;
+  (void)id;
+  return !interrupted();
+}
+
+static json_t *json_ids(const int32_t *ids, int64_t n) {
+  json_t *a = json_array();
+  for (int64_t i = 0; i < n; i++) json_array_append_new(a, json_integer(ids[i]));
+  return a;
+}
+
+static double rate(int64_t tokens, double seconds) { return seconds > 0 ? (double)tokens / seconds : 0; }
+
+static bool print_json(const struct settings *s, const struct engine *en, const struct ids *prompt, const struct generated *g,
+                       const struct output *out, struct err *e) {
+  json_use_mem();
+  int64_t after = g->ids.count - 1;
+  json_t *root = json_pack("{s:s, s:o, s:o, s:o, s:s, s:b, s:f, s:f, s:f, s:f, s:I}", "model", en->model.path, "prompt_ids",
+                           json_ids(prompt->data, prompt->count), "ids", json_ids(g->ids.data, g->ids.count), "text",
+                           en->tokenizer ? json_stringn_nocheck(out->text ? out->text : "", out->len) : json_null(), "finish",
+                           finish_names[g->finish], "cache", !s->no_cache, "load_seconds", en->load_seconds, "first_token_seconds",
+                           g->first_seconds, "seconds", g->seconds, "tokens_per_second", rate(after, g->seconds - g->first_seconds),
+                           "weight_bytes_per_pass", (json_int_t)weight_bytes_per_pass(&en->model));
+  bool ok = root && json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 && putchar('\n') != EOF;
+  json_decref(root);
+  return ok || err_set(e, "cannot write the JSON to standard output");
+}
+
+static void print_statistics(const struct engine *en, const struct ids *prompt, const struct generated *g) {
+  int64_t after = g->ids.count - 1; // tokens after the first
+  double seconds = g->seconds - g->first_seconds, per_second = rate(after, seconds);
+  fprintf(stderr, "prompt %lld tokens, time to first token %.3f s (%.1f tokens/s), ", (long long)prompt->count, g->first_seconds,
+          rate(prompt->count, g->first_seconds));
+  fprintf(stderr, "generated %lld tokens", (long long)g->ids.count);
+  if (after > 0)
+    fprintf(stderr, " at %.1f tokens/s, weights read at %.2f GB/s", per_second, per_second * 1e-9 * (double)weight_bytes_per_pass(&en->model));
+  fprintf(stderr, ", load %.3f s, ended by %s\n", en->load_seconds, finish_names[g->finish]);
+}
+
+// The prompt's ids, from --ids, --prompt, or standard input.
+static bool read_prompt(const struct settings *s, const struct engine *en, struct ids *prompt, struct err *e) {
+  if (s->ids) return parse_ids(s->ids, prompt, e);
+  if (!engine_needs_text(en, e)) return false;
+  char *text = NULL, *chat = NULL;
+  size_t len = 0;
+  bool ok = true;
+  if (strcmp(s->prompt, "-") == 0) ok = (text = read_all(stdin, &len, e)) != NULL;
+  else ok = (text = mem_strdup(s->prompt, e)) != NULL, len = strlen(s->prompt);
+  if (ok && s->chat) {
+    struct chat_message message = {"user", text};
+    enum chat_format f = tokenizer_chat_format(en->tokenizer);
+    if (f == CHAT_NONE) ok = err_set(e, "%s has no chat form that is known; leave --chat out", en->model.path);
+    else if (strlen(text) != len) ok = err_set(e, "a chat message cannot hold a zero byte");
+    else if ((ok = (chat = chat_render(f, &message, 1, e)) != NULL)) len = strlen(chat);
+  }
+  if (ok) ok = tokenizer_encode(en->tokenizer, chat ? chat : text, len, true, prompt, e);
+  if (ok && prompt->count == 0) ok = err_set(e, "the prompt is empty; give some text with -p");
+  mem_free(text);
+  mem_free(chat);
+  return ok;
+}
+
+static bool print_prompt(const struct engine *en, const struct ids *prompt, struct err *e) {
+  struct decoder *d = decoder_open(en->tokenizer, true, e);
+  if (!d) return false;
+  size_t n;
+  const char *text = "";
+  for (int64_t i = 0; i < prompt->count && text; i++)
+    if ((text = decoder_push(d, prompt->data[i], &n, e))) fwrite(text, 1, n, stdout);
+  if (text && (text = decoder_finish(d, &n, e))) fwrite(text, 1, n, stdout);
+  decoder_close(d);
+  return text != NULL;
+}
+
+static bool run(const struct settings *s, struct engine *en, struct ids *prompt, struct err *e) {
+  if (!engine_open(en, &s->engine, e) || !read_prompt(s, en, prompt, e)) return false;
+  if (!engine_start(en, &s->engine, prompt->count + s->new_tokens, 1, 1, e)) return false;
+  struct output out = {.stream = !s->json};
+  struct progress progress;
+  progress_init(&progress, &en->forward, prompt->count);
+  struct generate_options o = {.max_new = s->new_tokens, .ignore_end = s->ignore_end, .stop = s->stop.data, .num_stop = s->stop.count,
+                               .sampler = s->sampler, .on_text = on_text, .on_id = on_id, .ctx = &out};
+  struct session session;
+  session_init(&session, &en->forward, !s->no_cache, (int32_t)s->engine.chunk);
+  struct generated g = {0};
+  bool ok = !s->full_text || s->json || !en->tokenizer || print_prompt(en, prompt, e);
+  if (ok) ok = generate(&session, en->tokenizer, prompt->data, prompt->count, &o, &g, e);
+  if (ok && out.failed) ok = err_no_memory(e, out.capacity, "the generated text");
+  if (ok && s->json) ok = print_json(s, en, prompt, &g, &out, e);
+  if (ok && !s->json) {
+    for (int64_t i = 0; i < g.ids.count && !en->tokenizer; i++) printf("%s%d", i ? " " : "", g.ids.data[i]);
+    putchar('\n');
+    fflush(stdout);
+    print_statistics(en, prompt, &g);
+  }
+  generated_free(&g);
+  session_free(&session);
+  mem_free(out.text);
+  return ok;
+}
+
+int cmd_generate(int argc, char **argv) {
+  struct settings s = {.engine = engine_defaults(), .sampler = sampler_greedy(), .new_tokens = 50};
+  struct command c = generate_command(&s);
+  struct arguments args;
+  int code = options_parse(&c, argc, argv, &args);
+  if (code >= 0) return code;
+  if (!s.prompt == !s.ids) return usage_error(&c, s.prompt ? "give either --prompt or --ids, not both" : "there is no prompt; give one with -p TEXT or --ids");
+  if (s.ids && s.chat) return usage_error(&c, "--chat needs a text, not --ids");
+  s.sampler.top_k = (int32_t)(s.top_k > INT32_MAX ? INT32_MAX : s.top_k);
+  catch_interrupts();
+  struct engine en = {0};
+  struct ids prompt = {0};
+  struct err e = {0};
+  bool ok = run(&s, &en, &prompt, &e);
+  ids_free(&prompt);
+  engine_close(&en);
+  return ok ? EXIT_OK : failure(&c, &e);
+}
