@@ -1,0 +1,188 @@
+// The base room: errors, memory, files, halves, threads, .npy, JSON.
+#include "tests/test.h"
+#include "runtime/base/file.h"
+#include "runtime/base/half.h"
+#include "runtime/base/json.h"
+#include "runtime/base/mem.h"
+#include "runtime/base/npy.h"
+#include "runtime/base/pool.h"
+#include <math.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+static struct err e;
+
+static void errors_keep_context(void **state) {
+  (void)state;
+  assert_false(err_set(&e, "tensor %s: wrong", "x"));
+  assert_false(err_context(&e, "file %d", 3));
+  assert_string_equal(e.text, "file 3: tensor x: wrong");
+  char longest[3000];
+  memset(longest, 'a', sizeof longest - 1);
+  longest[sizeof longest - 1] = 0;
+  err_set(&e, "%s", longest);
+  err_context(&e, "%s", longest);
+  assert_int_equal(strlen(e.text), sizeof e.text - 1);
+}
+
+static void memory_is_zeroed_aligned_and_checked(void **state) {
+  (void)state;
+  uint8_t *p = mem_alloc(100, 3, "a thing", &e);
+  assert_non_null(p);
+  assert_int_equal((uintptr_t)p % 64, 0);
+  for (int i = 0; i < 300; i++) assert_int_equal(p[i], 0);
+  memset(p, 7, 300);
+  p = mem_grow(p, 100, 200, 3, "a thing", &e);
+  for (int i = 0; i < 600; i++) assert_int_equal(p[i], i < 300 ? 7 : 0);
+  mem_free(p);
+  assert_null(mem_alloc(SIZE_MAX / 2, 4, "too much", &e));
+  assert_true(e.no_memory && strstr(e.text, "too much"));
+  mem_fail_from(2);
+  void *a = mem_alloc(1, 1, "first", &e), *b = mem_alloc(1, 1, "second", &e);
+  mem_fail_from(0);
+  assert_true(a && !b);
+  mem_free(a);
+}
+
+// The definition, in double: the nearest half, ties to the even one.
+static uint16_t nearest_half(float f) {
+  double best = INFINITY;
+  uint16_t answer = 0;
+  for (uint32_t h = 0; h < 0x7c00; h++) {
+    int exponent = (int)(h >> 10);
+    double v = exponent ? ldexp(1024 + (h & 1023), exponent - 25) : ldexp(h & 1023, -24), d = fabs(v - fabs((double)f));
+    if (d < best || (d == best && !(h & 1))) best = d, answer = (uint16_t)h;
+  }
+  return (uint16_t)(answer | (signbit(f) ? 0x8000 : 0));
+}
+
+static void halves_convert(void **state) {
+  (void)state;
+  for (uint32_t h = 0; h < 65536; h++) {
+    float f = f16_to_f32((uint16_t)h);
+    if ((h & 0x7c00) == 0x7c00 && (h & 1023)) {
+      assert_true(isnan(f));
+      assert_true(isnan(f16_to_f32(f32_to_f16(f))));
+      continue;
+    }
+    assert_int_equal(f32_to_f16(f), h);
+    float b = bf16_to_f32((uint16_t)h);
+    if (!isnan(b)) assert_int_equal(f32_to_bf16(b), h);
+    else assert_true(isnan(bf16_to_f32(f32_to_bf16(b))));
+  }
+  uint64_t seed = test_seed();
+  for (int i = 0; i < 300; i++) {
+    float f = ldexpf((float)test_uniform(&seed) + 1, (int)(test_random(&seed) % 42) - 26);
+    if (test_random(&seed) & 1) f = -f;
+    if (fabsf(f) < 65504) assert_int_equal(f32_to_f16(f), nearest_half(f));
+  }
+  assert_int_equal(f32_to_f16(65519.99f), 0x7bff);
+  assert_int_equal(f32_to_f16(65520.0f), 0x7c00);
+  assert_int_equal(f32_to_f16(-INFINITY), 0xfc00);
+  assert_int_equal(f32_to_f16(0x1p-25f), 0); // a tie, to even
+  assert_int_equal(f32_to_f16(0x1.000002p-25f), 1);
+  assert_int_equal(f32_to_bf16(f32_from_bits(0x3f808000)), 0x3f80); // ties to even
+  assert_int_equal(f32_to_bf16(f32_from_bits(0x3f818000)), 0x3f82);
+}
+
+static void count_items(void *ctx, int64_t begin, int64_t end, int thread) {
+  atomic_int *seen = ctx;
+  assert_true(thread >= 0);
+  for (int64_t i = begin; i < end; i++) atomic_fetch_add(&seen[i], 1);
+}
+
+static void pools_do_each_item_once(void **state) {
+  (void)state;
+  static atomic_int seen[1000];
+  for (int threads = 1; threads <= 7; threads += 3) {
+    struct pool *p = pool_open(threads, &e);
+    assert_non_null(p);
+    for (int round = 0; round < 200; round++) {
+      int64_t n = round * 5;
+      memset(seen, 0, sizeof seen);
+      pool_for(p, n, 1 + round % 9, count_items, seen);
+      for (int64_t i = 0; i < 1000; i++) assert_int_equal(atomic_load(&seen[i]), i < n);
+    }
+    pool_close(p);
+  }
+}
+
+static void files_are_whole_or_absent(void **state) {
+  (void)state;
+  char dir[] = "/tmp/phi3-base-XXXXXX", sub[64], path[80];
+  assert_non_null(mkdtemp(dir));
+  snprintf(sub, sizeof sub, "%s/a/b", dir);
+  snprintf(path, sizeof path, "%s/x", sub);
+  assert_ok(file_make_dir(sub, &e));
+  assert_ok(file_make_dir(sub, &e));
+  assert_ok(file_write(path, "hello", 5, &e));
+  struct file f;
+  assert_ok(file_map(&f, path, &e));
+  assert_int_equal(f.size, 5);
+  assert_memory_equal(f.data, "hello", 5);
+  file_unmap(&f);
+  assert_ok(file_write(path, "", 0, &e));
+  assert_ok(file_map(&f, path, &e));
+  assert_int_equal(f.size, 0);
+  file_unmap(&f);
+  assert_fails(file_map(&f, sub, &e), "not a regular file");
+  assert_fails(file_map(&f, "/nowhere/x", &e), "/nowhere/x");
+  assert_fails(file_write("/nowhere/x", "a", 1, &e), "/nowhere/x");
+  assert_fails(file_make_dir(path, &e), path);
+  unlink(path);
+  char clean[96];
+  snprintf(clean, sizeof clean, "rm -r %s", dir);
+  assert_int_equal(system(clean), 0); // and no temporary file kept it from being the only one
+}
+
+static void npy_round_trips(void **state) {
+  (void)state;
+  char path[] = "/tmp/phi3-npy-XXXXXX";
+  close(mkstemp(path));
+  float x[6] = {1, -2, 3.5f, 0, 1e-30f, 7};
+  assert_ok(npy_write(path, "f4", 2, (int64_t[]){2, 3}, x, &e));
+  struct npy a;
+  assert_ok(npy_read(&a, path, &e));
+  assert_int_equal(a.dims, 2);
+  assert_int_equal(a.shape[0], 2);
+  assert_int_equal(a.shape[1], 3);
+  assert_memory_equal(a.data, x, sizeof x);
+  npy_free(&a);
+  assert_ok(npy_write(path, "i8", 1, (int64_t[]){0}, NULL, &e));
+  assert_ok(npy_read(&a, path, &e));
+  assert_int_equal(npy_count(&a), 0);
+  npy_free(&a);
+  assert_ok(file_write(path, "\x93NUMPY\x01\x00\x02\x00{}", 12, &e));
+  assert_fails(npy_read(&a, path, &e), path);
+  npy_free(&a);
+  unlink(path);
+}
+
+static void json_errors_name_the_line(void **state) {
+  (void)state;
+  assert_null(json_read_memory("{\n\"a\": 1,\n\"a\": 2}", 17, "x.json", &e));
+  assert_true(strstr(e.text, "x.json: line 3") != NULL);
+  assert_null(json_read_memory("", 0, "x.json", &e));
+  json_t *ok = json_read_memory("[1]", 3, "x.json", &e);
+  assert_non_null(ok);
+  json_decref(ok);
+  for (long k = 1; k < 100; k++) {
+    mem_fail_from(k);
+    json_t *r = json_read_memory("{\"a\": [1, 2, \"x\"]}", 18, "x.json", &e);
+    mem_fail_from(0);
+    if (!r) continue;
+    json_decref(r);
+    assert_true(k > 1);
+    return;
+  }
+  fail_msg("never succeeded");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(errors_keep_context),     cmocka_unit_test(memory_is_zeroed_aligned_and_checked),
+      cmocka_unit_test(halves_convert),          cmocka_unit_test(pools_do_each_item_once),
+      cmocka_unit_test(files_are_whole_or_absent), cmocka_unit_test(npy_round_trips),
+      cmocka_unit_test(json_errors_name_the_line)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
