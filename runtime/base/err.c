@@ -20,7 +20,8 @@ bool err_context(struct err *e, const char *fmt, ...) {
   int n = vsnprintf(e->text, sizeof e->text, fmt, ap);
   va_end(ap);
   if (n < 0) n = 0;
-  if ((size_t)n < sizeof e->text) snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", old);
+  // what does not fit is cut off
+  if ((size_t)n < sizeof e->text && snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", old) < 0) e->text[n] = 0;
   return false;
 }
 

@@ -32,8 +32,21 @@ struct config {
   int32_t num_end_ids;
 };
 
-// Reads DIR/config.json (and generation_config.json for the end ids, if there). Unknown architectures and features are refused by name.
+struct gguf;
+
+// Reads DIR/config.json (and generation_config.json for more end ids, if there) as Hugging Face's Phi3Config does: a key that is missing has its
+// default. Unknown architectures and features are refused by name. Ids outside the vocabulary, which cannot occur, count as none.
 bool config_read_json(struct config *c, const char *dir, struct err *e);
+// The same from GGUF metadata, architectures phi3 and llama. `c->rope` is left plain: longrope's factors are tensors, and the
+// loader of tensors calls config_set_longrope when it finds them. Not checked yet: ends without config_check.
+bool config_read_gguf(struct config *c, const struct gguf *g, struct err *e);
+// Makes `c` a longrope model with copies of two sets of rotary_dim / 2 factors. `attention_factor` goes to rope_scale; when it is
+// not positive, the paper's is taken: sqrt(1 + ln(factor) / ln(original_max_positions)), 1 when factor <= 1, with factor = max_positions
+// / original_max_positions when that is not positive (LongRoPE, arXiv 2402.13753).
+bool config_set_longrope(struct config *c, const float *short_factor, const float *long_factor, double factor, double attention_factor,
+                         struct err *e);
+// Adds an end id unless it is there already or lies outside the vocabulary; false and an error when there are too many.
+bool config_add_end_id(struct config *c, int64_t id, const char *file, struct err *e);
 // Checks the relations between the numbers (divisibility, ranges); every reader ends with it.
 bool config_check(const struct config *c, const char *file, struct err *e);
 void config_free(struct config *c);
