@@ -5,16 +5,19 @@ set -euo pipefail
 
 packages=(build-essential cmake ninja-build pkg-config libjansson-dev libpcre2-dev libcmocka-dev python3 git ca-certificates "$@")
 
-missing=()
-for p in "${packages[@]}"; do
-  dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing+=("$p")
-done
-# Tools that came from elsewhere do as well.
-for pair in cmake:cmake ninja-build:ninja git:git python3:python3; do
-  if command -v "${pair#*:}" >/dev/null; then missing=("${missing[@]/#${pair%%:*}/}"); fi
-done
+# A tool that came from elsewhere does as well as the package.
+have_tool() {
+  case $1 in
+    cmake | git | python3) command -v "$1" ;;
+    ninja-build) command -v ninja ;;
+    *) false ;;
+  esac >/dev/null
+}
+
 wanted=()
-for p in "${missing[@]}"; do [ -n "$p" ] && wanted+=("$p"); done
+for p in "${packages[@]}"; do
+  have_tool "$p" || dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || wanted+=("$p")
+done
 
 if [ ${#wanted[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then

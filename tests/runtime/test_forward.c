@@ -1,0 +1,278 @@
+// The forward pass against Hugging Face's logits, and against itself cut up in every way: the bits must not change.
+#include "tests/test.h"
+#include "tests/runtime/goldens.h"
+#include "runtime/base/mem.h"
+#include <math.h>
+
+static struct err e;
+
+static const struct backend_options plain = {.threads = 2, .page_size = 16, .num_pages = 64, .max_rows = 320, .max_logits = 320};
+
+// Logits of all tokens, `chunk` at a time.
+static float *all_logits(struct forward *f, struct sequence *s, const int32_t *ids, int32_t count, int32_t chunk, bool long_rope) {
+  int64_t vocab = f->backend->model->config.vocab_size;
+  float *logits = mem_alloc((size_t)(count * vocab), sizeof *logits, "logits", &e);
+  for (int32_t at = 0; at < count; at += chunk) {
+    int32_t n = count - at < chunk ? count - at : chunk;
+    struct forward_input in = {s, ids + at, n, long_rope, LOGITS_ALL};
+    assert_ok(forward_run(f, &in, 1, &e));
+    assert_ok(forward_read(f, STAGE_LOGITS, logits + at * vocab, &e));
+  }
+  return logits;
+}
+
+static float *golden_logits(const struct golden *g, const struct backend_options *options, int32_t chunk) {
+  struct opened o;
+  struct sequence s = {0};
+  opened_open(&o, g->model_path, options);
+  int32_t n = (int32_t)g->ids.shape[0];
+  float *logits = all_logits(&o.forward, &s, g->ids.data, n, chunk, forward_long_rope(&o.model.config, n));
+  sequence_free(&s, &o.forward.pages);
+  opened_close(&o);
+  return logits;
+}
+
+static void check_close(const struct golden *g, void *ctx) {
+  const struct backend_options *options = ctx;
+  int64_t vocab = g->logits.shape[1];
+  float *logits = golden_logits(g, options, 320), *wanted = g->logits.data;
+  double worst = 0;
+  for (int32_t i = 0; i < g->num_rows; i++) {
+    double error = relative_error(logits + g->rows[i] * vocab, wanted + i * vocab, vocab);
+    if (!(error <= 1e-5)) fail_msg("%s: row %d: relative error %g", g->name, g->rows[i], error);
+    worst = fmax(worst, error);
+  }
+  printf("%-22s worst row %.2e\n", g->name, worst);
+  mem_free(logits);
+}
+
+static void fp32_agrees_with_hugging_face(void **state) {
+  (void)state;
+  struct backend_options o = plain;
+  printf("%d cases\n", goldens_each(check_close, &o));
+}
+
+static void check_close_fp64(const struct golden *g, void *ctx) {
+  if (!g->logits_fp64.data) return;
+  struct backend_options o = plain;
+  o.fp64 = true;
+  int64_t vocab = g->logits.shape[1];
+  float *logits = golden_logits(g, &o, 320);
+  const double *wanted = g->logits_fp64.data;
+  for (int32_t i = 0; i < g->num_rows; i++) {
+    double diff = 0, norm = 0;
+    for (int64_t j = 0; j < vocab; j++) {
+      double w = wanted[i * vocab + j], d = (double)logits[g->rows[i] * vocab + j] - w;
+      if (!isfinite(d)) fail_msg("%s: row %d: not finite", g->name, i);
+      diff += d * d, norm += w * w;
+    }
+    // What is left is the rounding of the read to fp32.
+    if (!(sqrt(diff / norm) <= 1e-7)) fail_msg("%s: row %d: relative error %g", g->name, g->rows[i], sqrt(diff / norm));
+  }
+  ++*(int *)ctx;
+  mem_free(logits);
+}
+
+static void fp64_agrees_with_the_fp64_goldens(void **state) {
+  (void)state;
+  int checked = 0;
+  goldens_each(check_close_fp64, &checked);
+  assert_true(checked > 0);
+}
+
+struct hidden_check {
+  const struct golden *golden;
+  int seen;
+};
+
+static bool compare_hidden(void *ctx, struct backend *b, const struct step *s, enum operation op, int32_t layer, struct err *er) {
+  struct hidden_check *h = ctx;
+  if (op != OP_MLP_OUT && op != OP_LOGITS) return true;
+  int64_t hidden = b->model->config.hidden_size;
+  char name[64], path[600];
+  if (op == OP_LOGITS) snprintf(name, sizeof name, "hidden_norm.npy");
+  else snprintf(name, sizeof name, "hidden_%02d.npy", layer);
+  snprintf(path, sizeof path, "%s/%s", h->golden->case_path, name);
+  struct npy wanted;
+  if (!npy_read(&wanted, path, er)) return false;
+  float *x = mem_alloc((size_t)(s->num_rows * hidden), sizeof *x, "hidden states", er);
+  if (!x || !b->ops->read(b, s, op == OP_LOGITS ? STAGE_NORM : STAGE_HIDDEN, x, er)) return false;
+  for (int32_t i = 0; i < s->num_rows; i++) {
+    double error = relative_error(x + i * hidden, (float *)wanted.data + i * hidden, hidden);
+    if (!(error <= 1e-5)) return err_set(er, "%s: row %d: relative error %g", path, i, error);
+  }
+  h->seen++;
+  mem_free(x);
+  npy_free(&wanted);
+  return true;
+}
+
+static void check_hidden(const struct golden *g, void *ctx) {
+  if (!g->hidden_layers) return;
+  struct opened o;
+  struct sequence s = {0};
+  struct hidden_check h = {g, 0};
+  opened_open(&o, g->model_path, &plain);
+  o.forward.observer = (struct forward_observer){compare_hidden, &h};
+  int32_t n = (int32_t)g->ids.shape[0];
+  struct forward_input in = {&s, g->ids.data, n, forward_long_rope(&o.model.config, n), LOGITS_ALL};
+  assert_ok(forward_run(&o.forward, &in, 1, &e));
+  assert_int_equal(h.seen, g->hidden_layers + 1);
+  sequence_free(&s, &o.forward.pages);
+  opened_close(&o);
+  ++*(int *)ctx;
+}
+
+static void hidden_states_agree_with_hugging_face(void **state) {
+  (void)state;
+  int checked = 0;
+  goldens_each(check_hidden, &checked);
+  assert_true(checked > 0);
+}
+
+static void same_bits(const char *what, const char *name, const float *a, const float *b, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    if (memcmp(&a[i], &b[i], sizeof *a) != 0) fail_msg("%s: %s: element %lld: %.9g and %.9g", name, what, (long long)i, a[i], b[i]);
+}
+
+static void check_cuts(const struct golden *g, void *ctx) {
+  (void)ctx;
+  int32_t n = (int32_t)g->ids.shape[0];
+  int64_t all = n * g->logits.shape[1];
+  for (int type = 0; type < 3; type++) { // fp32 pages, fp16 pages, fp64
+    struct backend_options o = plain;
+    o.page_type = type == 1 ? PAGE_F16 : PAGE_F32;
+    o.fp64 = type == 2;
+    if (o.fp64 && !g->logits_fp64.data) continue; // fp64 is slow
+    float *whole = golden_logits(g, &o, n);
+    static const int32_t chunks[] = {1, 2, 5, 16, 17, 64};
+    for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+      o.threads = 1 + (int)i % 4;
+      o.page_size = (int32_t[]){16, 1, 7, 32, 16, 5}[i];
+      o.num_pages = 320 / o.page_size + 2;
+      float *cut = golden_logits(g, &o, chunks[i]);
+      same_bits("chunks", g->name, cut, whole, all);
+      mem_free(cut);
+    }
+    mem_free(whole);
+  }
+}
+
+static void bits_do_not_depend_on_chunks_pages_or_threads(void **state) {
+  (void)state;
+  goldens_each(check_cuts, NULL);
+}
+
+// Seven sequences of different lengths, some sharing their beginning, each in one batch with the others: every row has the bits that it
+// has alone.
+static void check_batch(const struct golden *g, void *ctx) {
+  uint64_t *seed = ctx;
+  int32_t n = (int32_t)g->ids.shape[0];
+  if (n < 8) return;
+  if (n > 40) n = 40;
+  const int32_t *ids = g->ids.data;
+  struct opened o;
+  opened_open(&o, g->model_path, &plain);
+  bool long_rope = forward_long_rope(&o.model.config, n);
+  int64_t vocab = o.model.config.vocab_size;
+  struct sequence alone = {0}, s[7] = {0};
+  float *whole = all_logits(&o.forward, &alone, ids, n, n, long_rope);
+  float *rows = mem_alloc((size_t)(plain.max_logits * vocab), sizeof *rows, "logits", &e);
+  int32_t at[7];
+  for (int i = 0; i < 7; i++) {
+    at[i] = i < 3 && !o.model.config.sliding_window ? (int32_t)(test_random(seed) % (uint64_t)n) : 0;
+    assert_ok(sequence_share(&s[i], &alone, at[i], &o.forward.pages, &e)); // a prefix of the one above, in its pages
+  }
+  for (bool more = true; more;) {
+    struct forward_input in[7];
+    int32_t from[7], count = 0;
+    more = false;
+    for (int i = 0; i < 7; i++) {
+      int32_t left = n - at[i], take = left ? 1 + (int32_t)(test_random(seed) % (uint64_t)(left < 9 ? left : 9)) : 0;
+      if (!take) continue;
+      more = true;
+      in[count] = (struct forward_input){&s[i], ids + at[i], take, long_rope, LOGITS_ALL};
+      from[count++] = at[i];
+      at[i] += take;
+    }
+    if (!count) break;
+    assert_ok(forward_run(&o.forward, in, count, &e));
+    assert_ok(forward_read(&o.forward, STAGE_LOGITS, rows, &e));
+    const float *row = rows;
+    for (int32_t i = 0; i < count; row += in[i++].count * vocab)
+      same_bits("batch", g->name, row, whole + from[i] * vocab, in[i].count * vocab);
+  }
+  for (int i = 0; i < 7; i++) sequence_free(&s[i], &o.forward.pages);
+  sequence_free(&alone, &o.forward.pages);
+  assert_int_equal(o.forward.pages.num_free, plain.num_pages);
+  mem_free(rows);
+  mem_free(whole);
+  opened_close(&o);
+}
+
+static void bits_do_not_depend_on_the_batch(void **state) {
+  (void)state;
+  uint64_t seed = test_seed();
+  goldens_each(check_batch, &seed);
+}
+
+static void bad_inputs_are_refused(void **state) {
+  (void)state;
+  struct opened o;
+  struct sequence s = {0};
+  opened_open(&o, "tests/goldens/models/mha", &plain);
+  int32_t ids[400] = {0};
+  struct forward_input in = {&s, ids, 0, false, LOGITS_LAST};
+  assert_fails(forward_run(&o.forward, &in, 1, &e), "no new token");
+  assert_fails(forward_run(&o.forward, &in, 0, &e), "empty batch");
+  in.count = 321;
+  assert_fails(forward_run(&o.forward, &in, 1, &e), "321");
+  in.count = 2;
+  ids[1] = o.model.config.vocab_size;
+  assert_fails(forward_run(&o.forward, &in, 1, &e), "vocabulary");
+  ids[1] = -1;
+  assert_fails(forward_run(&o.forward, &in, 1, &e), "vocabulary");
+  assert_int_equal(s.length, 0);
+  sequence_free(&s, &o.forward.pages);
+  opened_close(&o);
+}
+
+// Every allocation of opening and running fails once; the error says so and nothing leaks.
+static void every_allocation_may_fail(void **state) {
+  (void)state;
+  for (long k = 1;; k++) {
+    struct model m;
+    struct forward f = {0};
+    struct sequence s = {0};
+    int32_t ids[3] = {1, 2, 3};
+    struct forward_input in = {&s, ids, 3, false, LOGITS_LAST};
+    e.no_memory = false;
+    mem_fail_from(k);
+    bool opened = model_open(&m, "tests/goldens/models/sharded", &e);
+    struct backend_options options = plain;
+    options.threads = 1 + (int)(k % 2);
+    struct backend *b = opened ? cpu_backend_open(&m, &options, &e) : NULL;
+    bool ok = b && forward_open(&f, b, &e);
+    ok = ok && forward_run(&f, &in, 1, &e);
+    mem_fail_from(0);
+    if (f.backend) sequence_free(&s, &f.pages);
+    forward_close(&f);
+    if (opened) model_close(&m);
+    if (ok) {
+      assert_true(k > 10);
+      return;
+    }
+    if (!e.no_memory) fail_msg("allocation %ld: the error '%s' does not say that memory is short", k, e.text);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(fp32_agrees_with_hugging_face),
+                                     cmocka_unit_test(fp64_agrees_with_the_fp64_goldens),
+                                     cmocka_unit_test(hidden_states_agree_with_hugging_face),
+                                     cmocka_unit_test(bits_do_not_depend_on_chunks_pages_or_threads),
+                                     cmocka_unit_test(bits_do_not_depend_on_the_batch),
+                                     cmocka_unit_test(bad_inputs_are_refused),
+                                     cmocka_unit_test(every_allocation_may_fail)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
