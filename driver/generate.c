@@ -1,4 +1,4 @@
-#include "driver/driver.h"
+#include "driver/prompt.h"
 #include "runtime/base/json.h"
 #include "runtime/base/mem.h"
 #include <stdio.h>
@@ -8,20 +8,20 @@
 struct settings {
   struct engine_options engine;
   struct sampler_options sampler;
-  const char *prompt, *ids;
+  struct prompt_options prompt;
   int64_t new_tokens, top_k;
   struct texts stop;
-  bool no_cache, chat, full_text, json, ignore_end;
+  bool no_cache, full_text, json, ignore_end;
 };
 
 static struct command generate_command(struct settings *s) {
   static struct option_spec own[20];
   static const struct option_spec *groups[3];
   const struct option_spec fresh[] = {
-      {'p', "prompt", OPTION_TEXT, &s->prompt, "TEXT", "the text to continue; - reads it from standard input", 0, 0},
-      {0, "ids", OPTION_TEXT, &s->ids, "\"1 2 3\"", "the prompt as ids, in place of --prompt", 0, 0},
+      {'p', "prompt", OPTION_TEXT, &s->prompt.text, "TEXT", "the text to continue; - reads it from standard input", 0, 0},
+      {0, "ids", OPTION_TEXT, &s->prompt.ids, "\"1 2 3\"", "the prompt as ids, in place of --prompt", 0, 0},
       {'n', "new", OPTION_INT, &s->new_tokens, "N", "tokens to generate at most; default 50", 1, 1e9},
-      {0, "chat", OPTION_FLAG, &s->chat, NULL, "put the prompt into the model's chat form", 0, 0},
+      {0, "chat", OPTION_FLAG, &s->prompt.chat, NULL, "put the prompt into the model's chat form", 0, 0},
       {0, "full-text", OPTION_FLAG, &s->full_text, NULL, "print the prompt too", 0, 0},
       {0, "no-cache", OPTION_FLAG, &s->no_cache, NULL, "compute the whole text anew for each token", 0, 0},
       {0, "temperature", OPTION_FLOAT, &s->sampler.temperature, "T", "0 takes the most probable token; default 0", 0, 1000},
@@ -113,29 +113,6 @@ static void print_statistics(const struct engine *en, const struct ids *prompt, 
   fprintf(stderr, ", load %.3f s, ended by %s\n", en->load_seconds, finish_names[g->finish]);
 }
 
-// The prompt's ids, from --ids, --prompt, or standard input.
-static bool read_prompt(const struct settings *s, const struct engine *en, struct ids *prompt, struct err *e) {
-  if (s->ids) return parse_ids(s->ids, prompt, e);
-  if (!engine_needs_text(en, e)) return false;
-  char *text = NULL, *chat = NULL;
-  size_t len = 0;
-  bool ok = true;
-  if (strcmp(s->prompt, "-") == 0) ok = (text = read_all(stdin, &len, e)) != NULL;
-  else ok = (text = mem_strdup(s->prompt, e)) != NULL, len = strlen(s->prompt);
-  if (ok && s->chat) {
-    struct chat_message message = {"user", text};
-    enum chat_format f = tokenizer_chat_format(en->tokenizer);
-    if (f == CHAT_NONE) ok = err_set(e, "%s has no chat form that is known; leave --chat out", en->model.path);
-    else if (strlen(text) != len) ok = err_set(e, "a chat message cannot hold a zero byte");
-    else if ((ok = (chat = chat_render(f, &message, 1, e)) != NULL)) len = strlen(chat);
-  }
-  if (ok) ok = tokenizer_encode(en->tokenizer, chat ? chat : text, len, true, prompt, e);
-  if (ok && prompt->count == 0) ok = err_set(e, "the prompt is empty; give some text with -p");
-  mem_free(text);
-  mem_free(chat);
-  return ok;
-}
-
 static bool print_prompt(const struct engine *en, const struct ids *prompt, struct err *e) {
   struct decoder *d = decoder_open(en->tokenizer, true, e);
   if (!d) return false;
@@ -149,7 +126,7 @@ static bool print_prompt(const struct engine *en, const struct ids *prompt, stru
 }
 
 static bool run(const struct settings *s, struct engine *en, struct ids *prompt, struct err *e) {
-  if (!engine_open(en, &s->engine, e) || !read_prompt(s, en, prompt, e)) return false;
+  if (!engine_open(en, &s->engine, e) || !prompt_read(&s->prompt, en, prompt, e)) return false;
   if (!engine_start(en, &s->engine, prompt->count + s->new_tokens, 1, 1, e)) return false;
   struct output out = {.stream = !s->json};
   struct progress progress;
@@ -180,9 +157,8 @@ int cmd_generate(int argc, char **argv) {
   struct command c = generate_command(&s);
   struct arguments args;
   int code = options_parse(&c, argc, argv, &args);
+  if (code < 0) code = prompt_check(&c, &s.prompt);
   if (code >= 0) return code;
-  if (!s.prompt == !s.ids) return usage_error(&c, s.prompt ? "give either --prompt or --ids, not both" : "there is no prompt; give one with -p TEXT or --ids");
-  if (s.ids && s.chat) return usage_error(&c, "--chat needs a text, not --ids");
   s.sampler.top_k = (int32_t)(s.top_k > INT32_MAX ? INT32_MAX : s.top_k);
   catch_interrupts();
   struct engine en = {0};

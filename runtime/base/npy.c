@@ -17,24 +17,29 @@ static int64_t count_of(int dims, const int64_t *shape) {
 
 int64_t npy_count(const struct npy *a) { return count_of(a->dims, a->shape); }
 
+size_t npy_header(char head[NPY_MAX_HEADER], const char *type, int dims, const int64_t *shape) {
+  memset(head, ' ', NPY_MAX_HEADER);
+  memcpy(head, magic, MAGIC);
+  char *dict = head + PREFIX;
+  size_t room = NPY_MAX_HEADER - PREFIX, n;
+  n = (size_t)snprintf(dict, room, "{'descr': '%s%s', 'fortran_order': False, 'shape': (", type[1] == '1' ? "|" : "<", type);
+  for (int i = 0; i < dims; i++) n += (size_t)snprintf(dict + n, room - n, "%lld,%s", (long long)shape[i], i + 1 < dims ? " " : "");
+  n += (size_t)snprintf(dict + n, room - n, "), }");
+  dict[n] = ' '; // over the string's end
+  size_t len = (PREFIX + n + 1 + ALIGN - 1) / ALIGN * ALIGN;
+  head[6] = 1, head[7] = 0, head[8] = (char)((len - PREFIX) & 255), head[9] = (char)((len - PREFIX) >> 8);
+  head[len - 1] = '\n';
+  return len;
+}
+
 bool npy_write(const char *path, const char *type, int dims, const int64_t *shape, const void *data, struct err *e) {
-  char dict[256] = "", dim[32];
-  int n = snprintf(dict, sizeof dict, "{'descr': '%s%s', 'fortran_order': False, 'shape': (", type[1] == '1' ? "|" : "<", type);
-  for (int i = 0; i < dims; i++) {
-    snprintf(dim, sizeof dim, "%lld,%s", (long long)shape[i], i + 1 < dims ? " " : "");
-    n += snprintf(dict + n, sizeof dict - (size_t)n, "%s", dim);
-  }
-  n += snprintf(dict + n, sizeof dict - (size_t)n, "), }");
-  size_t head = (PREFIX + (size_t)n + 1 + ALIGN - 1) / ALIGN * ALIGN, bytes = (size_t)count_of(dims, shape) * (size_t)(type[1] - '0');
-  uint8_t *all = mem_alloc(head + bytes, 1, "an array to be written", e);
+  char head[NPY_MAX_HEADER];
+  size_t len = npy_header(head, type, dims, shape), bytes = (size_t)count_of(dims, shape) * (size_t)(type[1] - '0');
+  uint8_t *all = mem_alloc(len + bytes, 1, "an array to be written", e);
   if (!all) return false;
-  memset(all, ' ', head);
-  memcpy(all, magic, MAGIC);
-  all[6] = 1, all[7] = 0, all[8] = (uint8_t)((head - PREFIX) & 255), all[9] = (uint8_t)((head - PREFIX) >> 8);
-  memcpy(all + PREFIX, dict, (size_t)n);
-  all[head - 1] = '\n';
-  if (bytes) memcpy(all + head, data, bytes);
-  bool ok = file_write(path, all, head + bytes, e);
+  memcpy(all, head, len);
+  if (bytes) memcpy(all + len, data, bytes);
+  bool ok = file_write(path, all, len + bytes, e);
   mem_free(all);
   return ok;
 }
