@@ -1,0 +1,83 @@
+// The contract of the kernels: parameters, shapes, geometry. Read by host (C11) and device (CUDA) alike.
+//
+// Words: "row" is a token of the step; fp16 is IEEE half. Every pointer is a device address aligned to 16 bytes; every matrix is row-major.
+// A kernel takes one parameter struct by value. Weights are packed (see struct phi3_weights).
+#pragma once
+#include <stdint.h>
+
+#ifdef __CUDACC__
+#define PHI3_PTR(type) type *
+#else
+#define PHI3_PTR(type) uint64_t // a CUdeviceptr
+#endif
+
+enum {
+  PHI3_TILE_ROWS = 16,   // weight rows of one mma.m16n8k8
+  PHI3_GROUP_K = 32,     // k of one packed group: four mma steps
+  PHI3_CHUNK_K = 1024,   // k of one chain of sums; chunk sums are added in ascending order
+  PHI3_TILE_KEYS = 64,   // keys of one step of the online softmax, at absolute positions
+  PHI3_SPAN_KEYS = 256,  // keys of one partial softmax; spans are merged in ascending order
+  PHI3_MAX_HEAD_DIM = 128,
+  PHI3_DECODE_ROWS = 16, // rows at most of the decode kernels
+};
+
+// fp16 weights [rows, k] in the order in which mma.m16n8k8 reads them as operand A: halfs [tiles][groups][2][32 lanes][8], where lane
+// l of half h of tile t and group g holds row 16 t + 8 h + l / 4 at k = 32 g + 8 (l % 4) + 0..7. k is padded to a multiple of 32 with zeros, and so
+// are the activations. Which of the matrix's rows stands where is the packer's choice: see the epilogues.
+struct phi3_weights {
+  PHI3_PTR(const uint16_t) data;
+  int32_t tiles;  // of 16 rows
+  int32_t groups; // of 32 k
+};
+
+// One new token each.
+struct phi3_row {
+  int32_t seq;      // index into the block tables
+  int32_t position; // in its sequence
+  int32_t rope_set; // 0: short (or only) factors, 1: long
+};
+
+// Keys and values of one layer. K of a page: halfs [kv_heads][page_size][head_dim]. V is stored transposed, halfs
+// [kv_heads][head_dim][page_size], so that the second product's operand is read without a shuffle. page_size is a multiple of 16.
+struct phi3_cache {
+  PHI3_PTR(uint16_t) keys;   // [num_pages] pages
+  PHI3_PTR(uint16_t) values; // [num_pages] pages
+  PHI3_PTR(const int32_t) block_tables; // [num_seqs, table_stride] page of position / page_size
+  int32_t table_stride;
+  int32_t page_size; // tokens
+};
+
+// --- linear: y = x W^T -------------------------------------------------------------------------------------------------------
+//
+// x: fp16 [rows, ldx], ldx a multiple of 32, zeros from k on. What becomes of y is the epilogue's:
+//   store  out[row][feature] = y, fp32: logits. Tile row r of tile t is feature 16 t + r.
+//   add    out[row][feature] += y, fp32: the residual stream.
+//   silu   h[row][i] = silu(gate i) * up i, fp16. Rows 0-7 of tile t are gate 8 t + 0..7, rows 8-15 up 8 t + 0..7.
+//   qkv    half tile h of tile t is described by parts[2 t + h]; see struct phi3_qkv_part. Rotates q and k, writes q and the pages.
+struct phi3_linear {
+  struct phi3_weights w;
+  PHI3_PTR(const uint16_t) x;
+  int32_t rows, ldx;
+  PHI3_PTR(float) out;    // store, add: fp32 [rows, ld_out]
+  PHI3_PTR(uint16_t) half_out; // silu: fp16 [rows, ld_out]; qkv: queries, fp16 [rows, ld_out]
+  int32_t ld_out;
+  int32_t features;       // store, add: columns of out; silu: columns of h
+  PHI3_PTR(const struct phi3_qkv_part) parts; // qkv: [2 tiles]
+  PHI3_PTR(const struct phi3_row) row_info;   // qkv: [rows]
+  PHI3_PTR(const float) rope; // qkv: [2 sets][positions][rotary_dim / 2][2] cos and sin
+  int32_t rope_positions, rotary_half;
+  int32_t head_dim, kv_heads;
+  struct phi3_cache cache;
+  // decode kernels with the norm fused in: x is not read but made from the residual stream
+  PHI3_PTR(const float) residual; // fp32 [rows, hidden]
+  PHI3_PTR(const float) gain;     // fp32 [hidden]
+  int32_t hidden;
+  float eps;
+};
+
+// Eight packed rows of qkv_proj: channels channel..channel + count - 1 of a head. A rotated half tile 0 goes with a half tile 1 that holds the
+// channels rotary_dim / 2 further on.
+enum { PHI3_PART_NONE, PHI3_PART_Q, PHI3_PART_K, PHI3_PART_V };
+struct phi3_qkv_part {
+  int16_t kind, head, channel, count, rotated; // count: at most 8, the rest is padding
+};
