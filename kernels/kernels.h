@@ -15,7 +15,7 @@ enum {
   PHI3_TILE_ROWS = 16,   // weight rows of one mma.m16n8k8
   PHI3_GROUP_K = 32,     // k of one packed group: four mma steps
   PHI3_CHUNK_K = 1024,   // k of one chain of sums; chunk sums are added in ascending order
-  PHI3_TILE_KEYS = 64,   // keys of one step of the online softmax, at absolute positions
+  PHI3_TILE_KEYS = 32,   // keys of one step of the online softmax, at absolute positions
   PHI3_SPAN_KEYS = 256,  // keys of one partial softmax; spans are merged in ascending order
   PHI3_MAX_HEAD_DIM = 128,
   PHI3_DECODE_ROWS = 16, // rows at most of the decode kernels
@@ -80,4 +80,29 @@ struct phi3_linear {
 enum { PHI3_PART_NONE, PHI3_PART_Q, PHI3_PART_K, PHI3_PART_V };
 struct phi3_qkv_part {
   int16_t kind, head, channel, count, rotated; // count: at most 8, the rest is padding
+};
+
+// --- attention ---------------------------------------------------------------------------------------------------------------
+//
+// a = softmax(scale q k^T) v over the keys j of the query's sequence with 0 <= i - j < window. Query heads h share key-value head h / (heads / kv_heads).
+// Scores are in units of log2, so scale is log2(e) / sqrt(head_dim). Keys are cut at fixed absolute positions (PHI3_TILE_KEYS, PHI3_SPAN_KEYS), so the
+// decode and the prefill kernel give the same bits.
+struct phi3_attention {
+  PHI3_PTR(const uint16_t) q; // fp16 [rows, ld], rotated
+  PHI3_PTR(uint16_t) out;     // fp16 [rows, ld]
+  int32_t rows, ld;
+  int32_t heads, kv_heads, head_dim;
+  int32_t window;             // keys a query sees; INT32_MAX: all
+  float scale;
+  PHI3_PTR(const struct phi3_row) row_info; // [rows]
+  struct phi3_cache cache;
+  PHI3_PTR(const struct phi3_queries) queries; // prefill: [blocks]
+  PHI3_PTR(float) partial;    // decode: fp32 [rows, heads, max_spans, head_dim + 2]: sums, then maximum and sum of weights
+  int32_t max_spans;
+};
+
+// Up to PHI3_QUERY_ROWS rows of one sequence at consecutive positions.
+enum { PHI3_QUERY_ROWS = 64 };
+struct phi3_queries {
+  int32_t first_row, count;
 };
