@@ -106,3 +106,49 @@ enum { PHI3_QUERY_ROWS = 64 };
 struct phi3_queries {
   int32_t first_row, count;
 };
+
+// --- rows --------------------------------------------------------------------------------------------------------------------
+
+// x[row] = table[ids[row]], fp16 [vocab, hidden] to fp32 [rows, hidden]. Ids were checked by the host. Grid rows, 128 threads.
+struct phi3_embed {
+  PHI3_PTR(const uint16_t) table;
+  PHI3_PTR(const int32_t) ids;
+  PHI3_PTR(float) x;
+  int32_t rows, hidden; // hidden a multiple of 8
+};
+
+// With add: x[row] += add[row] first. Then y[row] = x / sqrt(mean(x^2) + eps) * gain in fp16, zeros in columns hidden .. ldy. `from` picks the rows of x: y's row r
+// is made from x's row from[r]; null: r. Grid ceil(rows / 4), 128 threads, a warp a row.
+struct phi3_rmsnorm {
+  PHI3_PTR(float) x;           // fp32 [., hidden]
+  PHI3_PTR(const float) add;   // fp32 [rows, hidden] or null; not with `from`
+  PHI3_PTR(const float) gain;  // fp32 [hidden]
+  PHI3_PTR(uint16_t) y;        // fp16 [rows, ldy]
+  PHI3_PTR(const int32_t) from;
+  int32_t rows, hidden, ldy;   // hidden a multiple of 4, ldy of 32
+  float eps;
+};
+
+// Rotates the first rotary_dim channels of each head in place: pairs (c, c + rotary_dim / 2). Grid (rows), 128 threads. The forward pass rotates in the epilogue of
+// phi3_linear_qkv; this kernel is its measure.
+struct phi3_rope {
+  PHI3_PTR(uint16_t) x;       // fp16 [rows, heads, head_dim]
+  PHI3_PTR(const struct phi3_row) row_info;
+  PHI3_PTR(const float) rope; // as in struct phi3_linear
+  int32_t rope_positions, rotary_half, rows, heads, head_dim;
+};
+
+// Stores keys and values of one layer's rows in their pages. Grid (rows), 128 threads.
+struct phi3_append {
+  PHI3_PTR(const uint16_t) k, v; // fp16 [rows, kv_heads, head_dim]
+  PHI3_PTR(const struct phi3_row) row_info;
+  struct phi3_cache cache;
+  int32_t rows, kv_heads, head_dim;
+};
+
+// Copies page `from` to page `to`, in layers whose pages are `layer_stride` halfs apart. Grid (chunks, layers, 2), 256 threads.
+struct phi3_copy_page {
+  PHI3_PTR(uint16_t) keys, values;
+  int64_t layer_stride, page_halfs; // page_halfs a multiple of 8
+  int32_t from, to;
+};
