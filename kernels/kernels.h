@@ -140,7 +140,8 @@ struct phi3_rope {
 
 // Stores keys and values of one layer's rows in their pages. Grid (rows), 128 threads.
 struct phi3_append {
-  PHI3_PTR(const uint16_t) k, v; // fp16 [rows, kv_heads, head_dim]
+  PHI3_PTR(const uint16_t) k; // fp16 [rows, kv_heads, head_dim]
+  PHI3_PTR(const uint16_t) v; // the same
   PHI3_PTR(const struct phi3_row) row_info;
   struct phi3_cache cache;
   int32_t rows, kv_heads, head_dim;
@@ -148,7 +149,8 @@ struct phi3_append {
 
 // Copies page `from` to page `to`, in layers whose pages are `layer_stride` halfs apart. Grid (chunks, layers, 2), 256 threads.
 struct phi3_copy_page {
-  PHI3_PTR(uint16_t) keys, values;
+  PHI3_PTR(uint16_t) keys;
+  PHI3_PTR(uint16_t) values;
   int64_t layer_stride, page_halfs; // page_halfs a multiple of 8
   int32_t from, to;
 };
