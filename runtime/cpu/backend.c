@@ -38,15 +38,15 @@ static bool alloc_rope(struct cpu *c, struct err *e) {
   const struct config *m = &c->base.model->config;
   size_t half = (size_t)m->rotary_dim / 2, rows = (size_t)c->base.options.max_rows;
   for (int i = 0; i < 2; i++)
-    if (!(c->inv_freq[i] = mem_alloc(half, sizeof(float), "the rotary frequencies", e))) return false;
+    if (!(c->inv_freq[i] = mem_alloc(half, sizeof(double), "the rotary frequencies", e))) return false;
   if (!(c->cos = mem_alloc(rows * half, sizeof *c->cos, "the rotary angles", e)) ||
       !(c->sin = mem_alloc(rows * half, sizeof *c->sin, "the rotary angles", e)) ||
       !(c->rope_position = mem_alloc(rows, sizeof *c->rope_position, "the rotary angles", e)) ||
       !(c->rope_long = mem_alloc(rows, sizeof *c->rope_long, "the rotary angles", e)))
     return false;
   for (size_t r = 0; r < rows; r++) c->rope_position[r] = -1;
-  rope_inv_freq(m, false, c->inv_freq[0]);
-  rope_inv_freq(m, true, c->inv_freq[1]);
+  rope_inv_freq(m, c->base.options.fp64, false, c->inv_freq[0]);
+  rope_inv_freq(m, c->base.options.fp64, true, c->inv_freq[1]);
   return true;
 }
 

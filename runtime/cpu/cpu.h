@@ -27,8 +27,8 @@ struct cpu {
   struct rows x, norm, qkv, mixed, mlp, logits; // norm holds a row for each row of the step or of the logits
   double *row;                 // [threads, widest row of weights], fp64 only
   float *gains;                // [2 layers + 1, hidden]: input and post-attention norm of each layer, the final norm
-  float *inv_freq[2];          // [rotary_dim / 2], short (or plain) and long
-  float *cos, *sin;            // [max_rows, rotary_dim / 2] for the positions below
+  double *inv_freq[2];         // [rotary_dim / 2], short (or plain) and long; floats' values but with fp64
+  double *cos, *sin;           // [max_rows, rotary_dim / 2] for the positions below; floats' values but with fp64
   int64_t *rope_position;      // [max_rows], -1: none yet
   bool *rope_long;             // [max_rows]
   char *pages;                 // [num_pages, page_bytes]
@@ -71,10 +71,10 @@ int32_t linear_panel(int32_t count);
 // rope.c: cos and sin of the step's rows into c->cos and c->sin, once per step.
 void rope_angles(struct cpu *c, const struct step *s);
 // Rotates the pairs (i, i + rotary_dim / 2) of one head in place.
-void rope_f64(double *x, const float *cos, const float *sin, int32_t rotary_dim);
-void rope_f32(float *x, const float *cos, const float *sin, int32_t rotary_dim);
+void rope_f64(double *x, const double *cosines, const double *sines, int32_t rotary_dim);
+void rope_f32(float *x, const double *cosines, const double *sines, int32_t rotary_dim);
 // inv_freq[rotary_dim / 2] with the short or the long factors.
-void rope_inv_freq(const struct config *c, bool long_factors, float *inv_freq);
+void rope_inv_freq(const struct config *c, bool fp64, bool long_factors, double *inv_freq);
 
 // cache.c: where a page holds the keys [head_dim, page_size] and the values [page_size, head_dim] of a layer and a head.
 char *cache_keys(const struct cpu *c, int64_t page, int32_t layer, int32_t kv_head);
