@@ -92,10 +92,11 @@ void safetensors_put(struct safetensors_maker *s, const char *name, const char *
   char text[512], shape[64];
   if (rows) snprintf(shape, sizeof shape, "%lld,%lld", (long long)rows, (long long)cols);
   else snprintf(shape, sizeof shape, "%lld", (long long)cols);
-  int n = snprintf(text, sizeof text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}", s->header.size ? "," : "{", name,
-                   type, shape, s->data.size, s->data.size + bytes);
+  int n = snprintf(text, sizeof text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%llu,%llu]}", s->header.size ? "," : "{",
+                   name, type, shape, (unsigned long long)s->bytes, (unsigned long long)(s->bytes + bytes));
   buffer_put(&s->header, text, (size_t)n);
-  buffer_put(&s->data, data, bytes);
+  if (data) buffer_put(&s->data, data, bytes);
+  s->bytes += bytes;
 }
 
 void safetensors_write(struct safetensors_maker *s, const char *path) {
@@ -107,9 +108,11 @@ void safetensors_write(struct safetensors_maker *s, const char *path) {
   buffer_put(&all, s->header.data, s->header.size);
   buffer_put(&all, s->data.data, s->data.size);
   write_bytes(path, all.data, all.size);
+  check(truncate(path, (off_t)(sizeof n + n + s->bytes)) == 0, path);
   buffer_free(&all);
   buffer_free(&s->header);
   buffer_free(&s->data);
+  s->bytes = 0;
 }
 
 static void put_u32(struct buffer *b, uint32_t v) { buffer_put(b, &v, sizeof v); }

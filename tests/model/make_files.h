@@ -26,8 +26,10 @@ void buffer_free(struct buffer *b);
 // A safetensors file: start with zeros, put tensors, write (which empties the maker).
 struct safetensors_maker {
   struct buffer header, data;
+  uint64_t bytes; // of data so far
 };
-// rows = 0 makes a vector [cols]. `type` is written as given.
+// rows = 0 makes a vector [cols]. `type` is written as given. Without data (NULL, for all tensors or none) the file's data is a hole that
+// takes no room on the disk and reads as zeros.
 void safetensors_put(struct safetensors_maker *s, const char *name, const char *type, int64_t rows, int64_t cols, const void *data,
                      size_t bytes);
 void safetensors_write(struct safetensors_maker *s, const char *path);
