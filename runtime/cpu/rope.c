@@ -6,11 +6,11 @@
 
 // 1 / (factor * base^(2 i / rotary_dim)): in fp32 the exponent, the power, the product and the quotient are each rounded.
 void rope_inv_freq(const struct config *c, bool fp64, bool long_factors, double *inv_freq) {
-  const float *factors = c->rope != ROPE_LONGROPE ? NULL : long_factors ? c->long_factor : c->short_factor;
+  const double *factors = c->rope != ROPE_LONGROPE ? NULL : long_factors ? c->long_factor : c->short_factor;
   for (int32_t i = 0; i < c->rotary_dim / 2; i++) {
-    double exponent = 2.0 * i / c->rotary_dim, factor = factors ? (double)factors[i] : 1;
-    if (fp64) inv_freq[i] = 1 / (factor * pow((double)c->rope_theta, exponent));
-    else inv_freq[i] = 1 / ((float)factor * (float)pow((double)c->rope_theta, (double)(float)exponent));
+    double exponent = 2.0 * i / c->rotary_dim, factor = factors ? factors[i] : 1;
+    if (fp64) inv_freq[i] = 1 / (factor * pow(c->rope_theta, exponent));
+    else inv_freq[i] = 1 / ((float)factor * (float)pow(c->rope_theta, (double)(float)exponent));
   }
 }
 
@@ -24,8 +24,8 @@ static void angles_of_row(struct cpu *c, int64_t row) {
       cosines[i] = cos(angle) * m->rope_scale;
       sines[i] = sin(angle) * m->rope_scale;
     } else { // the product of two floats is exact in double, so this rounds once
-      cosines[i] = (float)cos((double)(float)angle) * m->rope_scale;
-      sines[i] = (float)sin((double)(float)angle) * m->rope_scale;
+      cosines[i] = (float)cos((double)(float)angle) * (float)m->rope_scale;
+      sines[i] = (float)sin((double)(float)angle) * (float)m->rope_scale;
     }
   }
 }

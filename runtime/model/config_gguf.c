@@ -103,7 +103,7 @@ static bool read_sizes(struct config *c, const struct gguf *g, struct err *e) {
     return false;
   if (value_dim != c->head_dim)
     return err_set(e, "%s: keys have %d channels a head and values %d; different sizes are not supported", g->file.path, c->head_dim, value_dim);
-  c->rms_eps = (float)eps;
+  c->rms_eps = eps;
   return true;
 }
 
@@ -130,7 +130,7 @@ static bool read_rope(struct config *c, const struct gguf *g, struct err *e) {
     if (linear == 1) copy_text(text, sizeof text, &type);
     return err_set(e, "%s: rope scaling '%s' is not supported, expected none or longrope", g->file.path, text);
   }
-  c->rope_theta = (float)theta;
+  c->rope_theta = theta;
   c->rope_scale = 1;
   return true;
 }

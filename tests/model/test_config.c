@@ -42,7 +42,7 @@ static void missing_keys_have_phi3_config_defaults(void **state) {
                            c.max_positions, c.original_max_positions, c.sliding_window, c.bos_id, c.pad_id, c.num_end_ids, c.end_ids[0]};
   const int32_t expected[] = {32064, 3072, 8192, 32, 32, 32, 96, 96, 4096, 4096, 0, 1, 32000, 1, 32000};
   assert_memory_equal(found, expected, sizeof expected);
-  assert_true(c.rms_eps == 1e-5f && c.rope_theta == 10000 && c.rope_scale == 1 && c.rope == ROPE_PLAIN && !c.tied_embeddings);
+  assert_true(c.rms_eps == 1e-5 && c.rope_theta == 10000 && c.rope_scale == 1 && c.rope == ROPE_PLAIN && !c.tied_embeddings);
   config_free(&c);
 }
 
@@ -58,7 +58,7 @@ static void every_key_is_read(void **state) {
                            c.max_positions, c.original_max_positions, c.sliding_window, c.bos_id, c.pad_id, c.num_end_ids, c.end_ids[0], c.end_ids[1]};
   const int32_t expected[] = {1000, 96, 200, 3, 6, 2, 20, 14, 777, 777, 55, -1, 7, 2, 5, 6};
   assert_memory_equal(found, expected, sizeof expected);
-  assert_true(c.rms_eps == 1e-6f && c.rope_theta == 500000 && c.tied_embeddings);
+  assert_true(c.rms_eps == 1e-6 && c.rope_theta == 500000 && c.tied_embeddings);
   assert_string_equal(c.name, "x/y");
   config_free(&c);
 }

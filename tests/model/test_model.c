@@ -56,10 +56,10 @@ static void check_config(const struct sample *s, const struct config *c) {
                               s->max_positions, s->window, (int32_t)((float)s->head_dim * s->partial_rotary),
                               s->longrope ? s->max_positions / 2 : s->max_positions, 1, -1, 1, 2};
   assert_memory_equal(found, expected, sizeof expected);
-  assert_true(c->tied_embeddings == s->tied && c->rms_eps == 1e-5f && c->rope_theta == 10000);
+  assert_true(c->tied_embeddings == s->tied && (float)c->rms_eps == 1e-5f && c->rope_theta == 10000);
   assert_int_equal(c->rope, s->longrope ? ROPE_LONGROPE : ROPE_PLAIN);
   for (int i = 0; i < c->rotary_dim / 2 && s->longrope; i++)
-    assert_true(c->short_factor[i] == sample_factor(s, false, i) && c->long_factor[i] == sample_factor(s, true, i));
+    assert_true((float)c->short_factor[i] == sample_factor(s, false, i) && (float)c->long_factor[i] == sample_factor(s, true, i));
   assert_true(s->longrope ? c->rope_scale > 1 : c->rope_scale == 1);
 }
 
