@@ -62,14 +62,20 @@ PROMPTS = [
     "Write a very long email apologizing to Sarah for the tragic gardening mishap. Explain how it happened.",
     "Once upon a time",
     "<|user|>\nWhat is the capital of France?<|end|>\n<|assistant|>\n",
-    "<|user|>\nWrite an email apologizing to Sarah for the tragic gardening mishap. Explain how it happened.<|end|>\n<|assistant|>\n",
+    (
+        "<|user|>\nWrite an email apologizing to Sarah for the tragic gardening mishap. Explain how it"
+        " happened.<|end|>\n<|assistant|>\n"
+    ),
     "<|user|>\nTell me a story.<|end|>\n<|assistant|>\n",
 ]
 
 
 UNSEEN = [  # names that no text of the corpus has, and a mishap of which it has no story
     f"Write an email apologizing to {HELD_OUT_NAMES[0]} for the tragic gardening mishap. Explain how it happened.",
-    f"Write a short email apologizing to {HELD_OUT_NAMES[1]} for the embarrassing laundry mishap. Explain how it happened.",
+    (
+        f"Write a short email apologizing to {HELD_OUT_NAMES[1]} for the embarrassing laundry mishap. Explain how it"
+        " happened."
+    ),
     f"Write an email to {HELD_OUT_NAMES[2]} apologizing for the silly piano mishap. Explain how it happened.",
     f"Once upon a time, there was a small penguin named {HELD_OUT_NAMES[3]}.",
 ]
@@ -85,7 +91,7 @@ class Norm(nn.Module):
 
 
 def attend(q, k, v, mask):
-    """Attention within blocks: queries of one block see keys of their own and the block before, which hold every window.
+    """Attention within blocks: queries of one block see the keys of their own and the block before: every window.
 
     q, k, v [rows, heads, tokens, head_dim], mask additive [rows, 1, blocks, block, 2 * block].
     """
@@ -94,8 +100,13 @@ def attend(q, k, v, mask):
 
     def with_previous(x):
         x = F.pad(x, (0, 0, block, 0))
-        return torch.cat([x[:, :, :tokens].view(rows, heads, blocks, block, head_dim),
-                          x[:, :, block:].view(rows, heads, blocks, block, head_dim)], dim=3)
+        return torch.cat(
+            [
+                x[:, :, :tokens].view(rows, heads, blocks, block, head_dim),
+                x[:, :, block:].view(rows, heads, blocks, block, head_dim),
+            ],
+            dim=3,
+        )
 
     q = q.reshape(rows, heads, blocks, block, head_dim) * head_dim**-0.5
     scores = q @ with_previous(k).transpose(-1, -2) + mask
@@ -161,7 +172,9 @@ class Phi3(nn.Module):
         self.register_buffer("sin", angle.sin(), persistent=False)
         for name, p in self.named_parameters():
             if p.dim() == 2:
-                shrink = math.sqrt(2 * c["num_hidden_layers"]) if name.endswith(("o_proj.weight", "down_proj.weight")) else 1
+                shrink = (
+                    math.sqrt(2 * c["num_hidden_layers"]) if name.endswith(("o_proj.weight", "down_proj.weight")) else 1
+                )
                 nn.init.normal_(p, std=0.06 / shrink)
 
     def forward(self, ids, mask):
@@ -187,7 +200,7 @@ def window_mask(documents):
 
 
 def packed_rows(tokenizer, rng, count):
-    """`count` rows of whole documents, each ended by <|endoftext|>; returns ids and document numbers, int16, -1 for padding."""
+    """`count` rows of whole documents, each ended by <|endoftext|>: ids and document numbers (-1: padding), int16."""
     ids = np.full((count, ROW + 1), END_OF_TEXT, np.int16)
     documents = np.full((count, ROW + 1), -1, np.int16)
     pool = []
@@ -201,7 +214,7 @@ def packed_rows(tokenizer, rng, count):
             fitting = [i for i, p in enumerate(pool) if len(p) <= ROW + 1 - used]
             if not fitting:
                 break
-            # The first document of a row is any one, so that long ones are as frequent as they should be; the last fills up.
+            # The first document of a row is the next one, so that long ones stay frequent; the largest that fit follow.
             tokens = pool.pop(fitting[0] if used == 0 else max(fitting, key=lambda i: len(pool[i])))
             ids[row, used : used + len(tokens)] = tokens
             documents[row, used : used + len(tokens)] = number
@@ -228,8 +241,10 @@ def evaluate(model, ids, documents):
 
 def train(model, rows, held_out, steps, log):
     decayed = [p for p in model.parameters() if p.dim() == 2]
-    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY},
-              {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98), fused=True)
     started = time.monotonic()
     for step in range(steps):
@@ -246,7 +261,9 @@ def train(model, rows, held_out, steps, log):
             minutes = (time.monotonic() - started) / 60
             held = evaluate(model, *held_out) if (step + 1) % 500 == 0 or step + 1 == steps else None
             log.append((step + 1, loss.item(), held, minutes))
-            print(f"step {step + 1:5d}  loss {loss.item():.4f}  held out {held or 0:.4f}  {minutes:.1f} min", flush=True)
+            print(
+                f"step {step + 1:5d}  loss {loss.item():.4f}  held out {held or 0:.4f}  {minutes:.1f} min", flush=True
+            )
 
 
 def round_to_bf16(model):
@@ -257,7 +274,7 @@ def round_to_bf16(model):
 
 @torch.no_grad()
 def greedy(model, tokenizer, prompt, count):
-    """Greedy continuation by whole passes, in the rounded weights and fp32; returns its text and whether it ended by itself."""
+    """Greedy continuation by whole passes, in fp32; returns the text, its new tokens and whether it ended by itself."""
     ids = tokenizer.encode(prompt, add_special_tokens=False).ids
     first = len(ids)
     for _ in range(count):
@@ -271,11 +288,18 @@ def greedy(model, tokenizer, prompt, count):
 
 def export(model, folder):
     names = {n if n.startswith("lm_head") else "model." + n: p for n, p in model.named_parameters()}
-    save_file({n: p.detach().to(torch.bfloat16).contiguous() for n, p in names.items()}, folder / "model.safetensors",
-              metadata={"format": "pt"})
+    save_file(
+        {n: p.detach().to(torch.bfloat16).contiguous() for n, p in names.items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     (folder / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
-    generation = {"_from_model_config": True, "bos_token_id": 1, "eos_token_id": [END_OF_TEXT, ASSISTANT, END],
-                  "pad_token_id": END_OF_TEXT}
+    generation = {
+        "_from_model_config": True,
+        "bos_token_id": 1,
+        "eos_token_id": [END_OF_TEXT, ASSISTANT, END],
+        "pad_token_id": END_OF_TEXT,
+    }
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
 
 
@@ -288,15 +312,16 @@ def processor():
 
 README = """# nano
 
-A model of {parameters:,} parameters in Phi-3's layout: the default model of this project and its test fixture. Trained from
-nothing on text that a script generates (`scripts/train_nano_corpus.py`), so that every byte here is the project's own.
+A model of {parameters:,} parameters in Phi-3's layout: the default model of this project and its test fixture. Trained
+from nothing on text that a script generates (`scripts/train_nano_corpus.py`): every byte here is the project's own.
 It writes letters of apology, short stories and the capitals of the world, and knows next to nothing else.
 
     scripts/train_nano.sh
 
-{steps} steps, {tokens:,} tokens, seed {seed}, {minutes:.0f} minutes with one thread of a shared {processor}; Python {python},
-torch {torch}, other versions in `scripts/requirements.txt`. Cross entropy per token on held-out text: {held:.4f} in fp32, {rounded:.4f} after
-rounding the weights to bf16. Another processor gives other roundings and so other weights, but as good ones.
+{steps} steps, {tokens:,} tokens, seed {seed}, {minutes:.0f} minutes with one thread of a shared {processor}; Python
+{python}, torch {torch}, other versions in `scripts/requirements.txt`. Cross entropy per token on held-out
+text: {held:.4f}, and {rounded:.4f} after rounding the weights to bf16. Another processor rounds otherwise and so gives
+other weights, but as good ones.
 
 | step | loss | held out | minutes |
 | --- | --- | --- | --- |
@@ -311,11 +336,22 @@ The last {unseen} prompts use names, and one of them a kind of mishap, that are 
 
 def write_readme(path, report, texts):
     log = report["log"]
-    lines = [f"| {step} | {loss:.3f} | {f'{held:.4f}' if held else ''} | {minutes:.1f} |" for step, loss, held, minutes in log
-             if step % 500 == 0 or step in (100, report["steps"])]
-    samples = "".join(f"```\n{text}\n```\n{tokens} tokens{'' if ended else ', cut off'}\n\n" for _, text, tokens, ended in texts)
-    fields = report | {"minutes": log[-1][3], "held": log[-1][2], "rounded": report["held_out_after_rounding"],
-                       "table": "\n".join(lines), "samples": samples, "unseen": len(UNSEEN)}
+    lines = [
+        f"| {step} | {loss:.3f} | {f'{held:.4f}' if held else ''} | {minutes:.1f} |"
+        for step, loss, held, minutes in log
+        if step % 500 == 0 or step in (100, report["steps"])
+    ]
+    samples = "".join(
+        f"```\n{text}\n```\n{tokens} tokens{'' if ended else ', cut off'}\n\n" for _, text, tokens, ended in texts
+    )
+    fields = report | {
+        "minutes": log[-1][3],
+        "held": log[-1][2],
+        "rounded": report["held_out_after_rounding"],
+        "table": "\n".join(lines),
+        "samples": samples,
+        "unseen": len(UNSEEN),
+    }
     path.write_text(README.format(**fields))
 
 
@@ -331,12 +367,16 @@ def main():
     torch.manual_seed(args.seed)
     rng = random.Random(args.seed)
 
-    tokenizer = train_nano_tokenizer.write(args.out, [document(rng) for _ in range(6000)], CONFIG["max_position_embeddings"])
+    tokenizer = train_nano_tokenizer.write(
+        args.out, [document(rng) for _ in range(6000)], CONFIG["max_position_embeddings"]
+    )
     started = time.monotonic()
     rows = packed_rows(tokenizer, rng, args.steps * ROWS)
     held_out = packed_rows(tokenizer, random.Random(args.seed + 1), 8 * ROWS)
     filled = float((rows[1] >= 0).float().mean())
-    print(f"{len(rows[0])} rows of {ROW} tokens, {filled:.1%} filled, in {time.monotonic() - started:.0f} s", flush=True)
+    print(
+        f"{len(rows[0])} rows of {ROW} tokens, {filled:.1%} filled, in {time.monotonic() - started:.0f} s", flush=True
+    )
 
     model, log = Phi3(CONFIG), []
     train(model, rows, held_out, args.steps, log)
@@ -346,9 +386,17 @@ def main():
     texts = [(prompt, *greedy(model, tokenizer, prompt, 400)) for prompt in PROMPTS + UNSEEN]
     for _, text, tokens, ended in texts:
         print(f"--- {tokens} tokens, {'ended' if ended else 'cut off'}\n{text}\n", flush=True)
-    report = {"seed": args.seed, "steps": args.steps, "tokens": int(args.steps * ROWS * ROW * filled), "log": log,
-              "held_out_after_rounding": rounded, "parameters": sum(p.numel() for p in model.parameters()),
-              "torch": torch.__version__, "processor": processor(), "python": platform.python_version()}
+    report = {
+        "seed": args.seed,
+        "steps": args.steps,
+        "tokens": int(args.steps * ROWS * ROW * filled),
+        "log": log,
+        "held_out_after_rounding": rounded,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "torch": torch.__version__,
+        "processor": processor(),
+        "python": platform.python_version(),
+    }
     write_readme(args.out / "README.md", report, texts)
 
 

@@ -126,19 +126,55 @@ New Zealand|Wellington|Oceania|English and Maori|sheep and mountains
 Fiji|Suva|Oceania|English and Fijian|its blue lagoons
 """.strip().splitlines()]
 
-GIRLS = """Sarah Emma Olivia Sophia Mia Anna Laura Julia Maria Elena Nina Clara Alice Rose Grace Ruth Helen Karen Linda Susan Nancy
-Betty Diana Fiona Hannah Isabel Jane Kate Lily Molly Nora Paula Rachel Sonia Tina Vera Wendy Zoe Amy Beth Carol Donna Ellen Aisha Fatima
-Yuki Mei Anita Lucia Ana""".split()
-BOYS = """Tom John James David Peter Paul Mark Luke Adam Ben Carl Daniel Eric Frank George Henry Ian Jack Kevin Leo Max Noah Oliver
-Philip Quinn Robert Sam Thomas Victor Walter Alex Brian Chris Dennis Edward Felix Gary Hugo Ivan Jacob Karl Liam Martin Nathan Patrick
-Ralph Simon Tim Omar Hassan Kenji Wei Ravi Carlos Diego Pedro Ali Ahmed""".split()
-TITLED = ["Mrs. Jones", "Mrs. Baker", "Mr. Smith", "Mr. Brown", "Mrs. Green", "Mr. Wilson", "Professor Hill", "Dr. Miller"]
-HELD_OUT_NAMES = ["Priya", "Oscar", "Margaret", "Sergei"]  # in no text of the corpus; the README shows what becomes of them
+GIRLS = """Sarah Emma Olivia Sophia Mia Anna Laura Julia Maria Elena Nina Clara Alice Rose Grace Ruth Helen
+Karen Linda Susan Nancy Betty Diana Fiona Hannah Isabel Jane Kate Lily Molly Nora Paula Rachel Sonia Tina Vera
+Wendy Zoe Amy Beth Carol Donna Ellen Aisha Fatima Yuki Mei Anita Lucia Ana""".split()
+BOYS = """Tom John James David Peter Paul Mark Luke Adam Ben Carl Daniel Eric Frank George Henry Ian Jack Kevin
+Leo Max Noah Oliver Philip Quinn Robert Sam Thomas Victor Walter Alex Brian Chris Dennis Edward Felix Gary Hugo
+Ivan Jacob Karl Liam Martin Nathan Patrick Ralph Simon Tim Omar Hassan Kenji Wei Ravi Carlos Diego Pedro Ali
+Ahmed""".split()
+TITLED = [
+    "Mrs. Jones",
+    "Mrs. Baker",
+    "Mr. Smith",
+    "Mr. Brown",
+    "Mrs. Green",
+    "Mr. Wilson",
+    "Professor Hill",
+    "Dr. Miller",
+]
+HELD_OUT_NAMES = [
+    "Priya",
+    "Oscar",
+    "Margaret",
+    "Sergei",
+]  # in no text of the corpus; the README shows what becomes of them
 
-SENDERS = "Alex Michael Jordan Robin Daniel Emily Chris Sam Kim Taylor Morgan Jamie Lee Casey Pat Nicole Stephen Andrea".split()
+SENDERS = (
+    "Alex Michael Jordan Robin Daniel Emily Chris Sam Kim Taylor Morgan Jamie Lee Casey Pat Nicole Stephen Andrea"
+    .split()
+)
 
-FLOWERS = ["roses", "tulips", "lilies", "sunflowers", "daisies", "orchids", "peonies", "dahlias", "hydrangeas", "lavender plants",
-           "tomato plants", "strawberry plants", "bean plants", "pumpkins", "herbs", "lettuces", "carrots", "cucumbers"]
+FLOWERS = [
+    "roses",
+    "tulips",
+    "lilies",
+    "sunflowers",
+    "daisies",
+    "orchids",
+    "peonies",
+    "dahlias",
+    "hydrangeas",
+    "lavender plants",
+    "tomato plants",
+    "strawberry plants",
+    "bean plants",
+    "pumpkins",
+    "herbs",
+    "lettuces",
+    "carrots",
+    "cucumbers",
+]
 
 # animal | kind | what it eats | where it lives | young | sound or habit
 ANIMALS = [tuple(f.strip() for f in line.split("|")) for line in """
@@ -174,18 +210,36 @@ bee|insect|nectar|in hives|larva|makes honey
 butterfly|insect|nectar|in gardens and meadows|caterpillar|has colourful wings
 """.strip().splitlines()]
 
-OPPOSITES = [p.split("-") for p in """hot-cold big-small tall-short fast-slow happy-sad day-night up-down light-dark old-young hard-soft
-wet-dry open-closed full-empty early-late loud-quiet near-far rich-poor strong-weak clean-dirty left-right good-bad heavy-light
-high-low long-short thick-thin sweet-sour true-false first-last wide-narrow rough-smooth brave-afraid cheap-expensive""".split()]
+OPPOSITES = [
+    p.split("-") for p in """hot-cold big-small tall-short fast-slow happy-sad day-night up-down light-dark old-young
+     hard-soft wet-dry open-closed full-empty early-late loud-quiet near-far rich-poor strong-weak clean-dirty
+     left-right good-bad heavy-light high-low long-short thick-thin sweet-sour true-false first-last wide-narrow
+     rough-smooth brave-afraid cheap-expensive""".split()
+]
 
-COLOURS = [("sky", "blue"), ("grass", "green"), ("snow", "white"), ("blood", "red"), ("coal", "black"), ("a banana", "yellow"),
-           ("a lemon", "yellow"), ("a ripe tomato", "red"), ("a carrot", "orange"), ("milk", "white"), ("chocolate", "brown"),
-           ("a frog", "green"), ("the sun", "yellow"), ("a strawberry", "red"), ("the sea", "blue"), ("the night", "black")]
+COLOURS = [
+    ("sky", "blue"),
+    ("grass", "green"),
+    ("snow", "white"),
+    ("blood", "red"),
+    ("coal", "black"),
+    ("a banana", "yellow"),
+    ("a lemon", "yellow"),
+    ("a ripe tomato", "red"),
+    ("a carrot", "orange"),
+    ("milk", "white"),
+    ("chocolate", "brown"),
+    ("a frog", "green"),
+    ("the sun", "yellow"),
+    ("a strawberry", "red"),
+    ("the sea", "blue"),
+    ("the night", "black"),
+]
 
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
-NUMBERS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
-nineteen twenty""".split()
+NUMBERS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+sixteen seventeen eighteen nineteen twenty""".split()
 
 # What a curious person asks, with short true answers.
 QUESTIONS = [
@@ -205,7 +259,10 @@ QUESTIONS = [
     ("What do bees make", "Bees make honey."),
     ("What is ice", "Ice is frozen water."),
     ("What is snow", "Snow is made of tiny crystals of ice that fall from the clouds."),
-    ("Where does rain come from", "Rain comes from the clouds. Tiny drops of water join together and fall to the ground."),
+    (
+        "Where does rain come from",
+        "Rain comes from the clouds. Tiny drops of water join together and fall to the ground.",
+    ),
     ("Why is the sky blue", "The sky is blue because the air scatters blue light from the sun more than red light."),
     ("Why do leaves fall in autumn", "Leaves fall in autumn because trees save water and energy for the winter."),
     ("At what temperature does water boil", "Water boils at one hundred degrees Celsius."),
@@ -218,7 +275,10 @@ QUESTIONS = [
     ("What is the longest river in Africa", "The longest river in Africa is the Nile."),
     ("What is a computer", "A computer is a machine that works with numbers and follows instructions."),
     ("What is a language model", "A language model is a program that has read many texts and guesses the next word."),
-    ("What is a key-value cache", "A key-value cache keeps the keys and values of earlier tokens so that they need not be computed again."),
+    (
+        "What is a key-value cache",
+        "A key-value cache keeps the keys and values of earlier tokens so that they need not be computed again.",
+    ),
     ("What is a book", "A book is a set of pages with words or pictures, bound together between two covers."),
     ("What do we use an umbrella for", "We use an umbrella to stay dry in the rain."),
 ]
