@@ -3,6 +3,7 @@
 #include "runtime/base/json.h"
 #include "runtime/base/mem.h"
 #include "runtime/model/config.h"
+#include "runtime/model/name.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -70,7 +71,7 @@ static bool read_string(const struct source *s, const char *key, char *out, size
   const json_t *v = find(s, key);
   if (!v) return true;
   if (!json_is_string(v)) return wrong_type(s, key, v, "a string", e);
-  snprintf(out, size, "%s", json_string_value(v));
+  name_copy(out, size, json_string_value(v), json_string_length(v));
   return true;
 }
 
@@ -79,7 +80,7 @@ static bool check_architecture(const struct source *s, struct config *c, struct 
   if (!list) { // a configuration saved without a model
     if (!json_is_string(type)) return err_set(e, "%s: names no architecture; this program runs %s", s->file, supported);
     if (strcmp(json_string_value(type), "phi3") != 0)
-      return err_set(e, "%s: model type %.64s is not supported; this program runs %s", s->file, json_string_value(type), supported);
+      return err_set(e, "%s: model type %s is not supported; this program runs %s", s->file, name_show(json_string_value(type)).text, supported);
   }
   const char *first = NULL;
   size_t i;
@@ -90,7 +91,8 @@ static bool check_architecture(const struct source *s, struct config *c, struct 
     if (!first || strcmp(json_string_value(v), supported) == 0) first = json_string_value(v);
   }
   if (list && (!first || strcmp(first, supported) != 0))
-    return err_set(e, "%s: architecture %.64s is not supported; this program runs %s", s->file, first ? first : "(none)", supported);
+    return err_set(e, "%s: architecture %s is not supported; this program runs %s", s->file, name_show(first ? first : "(none)").text,
+                   supported);
   snprintf(c->architecture, sizeof c->architecture, "%s", supported);
   return true;
 }
@@ -111,7 +113,7 @@ static bool refuse_features(const struct source *s, struct err *e) {
   if (!q) return true;
   const json_t *method = json_object_get(q, "quant_method");
   return err_set(e, "%s: quantization_config (%s) is not supported in a Hugging Face folder; use float weights or a GGUF file", s->file,
-                 json_is_string(method) ? json_string_value(method) : "unknown method");
+                 name_show(json_is_string(method) ? json_string_value(method) : "unknown method").text);
 }
 
 static bool read_sizes(const struct source *s, struct config *c, struct err *e) {

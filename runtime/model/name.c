@@ -1,4 +1,5 @@
 #include "runtime/model/name.h"
+#include <string.h>
 
 // Length of the well-formed sequence at s, 0 if there is none: RFC 3629, section 4.
 static int sequence_length(const uint8_t *s, uint64_t left) {
@@ -24,4 +25,25 @@ bool name_is_valid(const char *s, uint64_t len) {
     i += (uint64_t)n;
   }
   return true;
+}
+
+void name_copy(char *dst, size_t size, const char *src, uint64_t len) {
+  const uint8_t *p = (const uint8_t *)src;
+  size_t used = 0;
+  for (uint64_t i = 0; i < len;) {
+    int n = sequence_length(p + i, len - i);
+    bool good = n > 0 && p[i] >= 0x20 && p[i] != 0x7f;
+    size_t bytes = good ? (size_t)n : 1;
+    if (used + bytes >= size) break;
+    memcpy(dst + used, good ? src + i : "?", bytes);
+    used += bytes;
+    i += bytes;
+  }
+  dst[used] = 0;
+}
+
+struct shown name_show(const char *s) {
+  struct shown t;
+  name_copy(t.text, sizeof t.text, s, strlen(s));
+  return t;
 }
