@@ -67,7 +67,7 @@ uint8_t *read_bytes(const char *path, size_t *size) {
   return p;
 }
 
-void buffer_put(struct buffer *b, const void *data, size_t size) {
+void bytes_put(struct bytes *b, const void *data, size_t size) {
   if (size == 0) return;
   if (b->size + size > b->capacity) {
     b->capacity = 2 * (b->size + size);
@@ -78,13 +78,13 @@ void buffer_put(struct buffer *b, const void *data, size_t size) {
   b->size += size;
 }
 
-void buffer_free(struct buffer *b) {
+void bytes_free(struct bytes *b) {
   free(b->data);
-  *b = (struct buffer){0};
+  *b = (struct bytes){0};
 }
 
-static void put_zeros(struct buffer *b, size_t n) {
-  while (n--) buffer_put(b, "", 1);
+static void put_zeros(struct bytes *b, size_t n) {
+  while (n--) bytes_put(b, "", 1);
 }
 
 void safetensors_put(struct safetensors_maker *s, const char *name, const char *type, int64_t rows, int64_t cols, const void *data,
@@ -94,66 +94,66 @@ void safetensors_put(struct safetensors_maker *s, const char *name, const char *
   else snprintf(shape, sizeof shape, "%lld", (long long)cols);
   int n = snprintf(text, sizeof text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%llu,%llu]}", s->header.size ? "," : "{",
                    name, type, shape, (unsigned long long)s->bytes, (unsigned long long)(s->bytes + bytes));
-  buffer_put(&s->header, text, (size_t)n);
-  if (data) buffer_put(&s->data, data, bytes);
+  bytes_put(&s->header, text, (size_t)n);
+  if (data) bytes_put(&s->data, data, bytes);
   s->bytes += bytes;
 }
 
 void safetensors_write(struct safetensors_maker *s, const char *path) {
-  struct buffer all = {0};
-  buffer_put(&s->header, s->header.size ? "}" : "{}", s->header.size ? 1 : 2);
-  while (s->header.size % 8) buffer_put(&s->header, " ", 1);
+  struct bytes all = {0};
+  bytes_put(&s->header, s->header.size ? "}" : "{}", s->header.size ? 1 : 2);
+  while (s->header.size % 8) bytes_put(&s->header, " ", 1);
   uint64_t n = s->header.size;
-  buffer_put(&all, &n, sizeof n);
-  buffer_put(&all, s->header.data, s->header.size);
-  buffer_put(&all, s->data.data, s->data.size);
+  bytes_put(&all, &n, sizeof n);
+  bytes_put(&all, s->header.data, s->header.size);
+  bytes_put(&all, s->data.data, s->data.size);
   write_bytes(path, all.data, all.size);
   check(truncate(path, (off_t)(sizeof n + n + s->bytes)) == 0, path);
-  buffer_free(&all);
-  buffer_free(&s->header);
-  buffer_free(&s->data);
+  bytes_free(&all);
+  bytes_free(&s->header);
+  bytes_free(&s->data);
   s->bytes = 0;
 }
 
-static void put_u32(struct buffer *b, uint32_t v) { buffer_put(b, &v, sizeof v); }
-static void put_u64(struct buffer *b, uint64_t v) { buffer_put(b, &v, sizeof v); }
+static void put_u32(struct bytes *b, uint32_t v) { bytes_put(b, &v, sizeof v); }
+static void put_u64(struct bytes *b, uint64_t v) { bytes_put(b, &v, sizeof v); }
 
-static void put_string(struct buffer *b, const char *s) {
+static void put_string(struct bytes *b, const char *s) {
   put_u64(b, strlen(s));
-  buffer_put(b, s, strlen(s));
+  bytes_put(b, s, strlen(s));
 }
 
 enum { TYPE_U32 = 4, TYPE_I32 = 5, TYPE_F32 = 6, TYPE_BOOL = 7, TYPE_STRING = 8, TYPE_ARRAY = 9 }; // of GGUF values
 
-static struct buffer *put_key(struct gguf_maker *g, const char *key, uint32_t type) {
+static struct bytes *put_key(struct gguf_maker *g, const char *key, uint32_t type) {
   put_string(&g->keys, key);
   put_u32(&g->keys, type);
   g->num_keys++;
   return &g->keys;
 }
 
-static struct buffer *put_array(struct gguf_maker *g, const char *key, uint32_t type, uint64_t count) {
-  struct buffer *b = put_key(g, key, TYPE_ARRAY);
+static struct bytes *put_array(struct gguf_maker *g, const char *key, uint32_t type, uint64_t count) {
+  struct bytes *b = put_key(g, key, TYPE_ARRAY);
   put_u32(b, type);
   put_u64(b, count);
   return b;
 }
 
 void gguf_put_u32(struct gguf_maker *g, const char *key, uint32_t v) { put_u32(put_key(g, key, TYPE_U32), v); }
-void gguf_put_f32(struct gguf_maker *g, const char *key, float v) { buffer_put(put_key(g, key, TYPE_F32), &v, sizeof v); }
-void gguf_put_bool(struct gguf_maker *g, const char *key, bool v) { buffer_put(put_key(g, key, TYPE_BOOL), v ? "\1" : "\0", 1); }
+void gguf_put_f32(struct gguf_maker *g, const char *key, float v) { bytes_put(put_key(g, key, TYPE_F32), &v, sizeof v); }
+void gguf_put_bool(struct gguf_maker *g, const char *key, bool v) { bytes_put(put_key(g, key, TYPE_BOOL), v ? "\1" : "\0", 1); }
 void gguf_put_string(struct gguf_maker *g, const char *key, const char *v) { put_string(put_key(g, key, TYPE_STRING), v); }
 
 void gguf_put_i32s(struct gguf_maker *g, const char *key, const int32_t *v, uint64_t count) {
-  buffer_put(put_array(g, key, TYPE_I32, count), v, count * sizeof *v);
+  bytes_put(put_array(g, key, TYPE_I32, count), v, count * sizeof *v);
 }
 
 void gguf_put_f32s(struct gguf_maker *g, const char *key, const float *v, uint64_t count) {
-  buffer_put(put_array(g, key, TYPE_F32, count), v, count * sizeof *v);
+  bytes_put(put_array(g, key, TYPE_F32, count), v, count * sizeof *v);
 }
 
 void gguf_put_strings(struct gguf_maker *g, const char *key, const char *const *v, uint64_t count) {
-  struct buffer *b = put_array(g, key, TYPE_STRING, count);
+  struct bytes *b = put_array(g, key, TYPE_STRING, count);
   for (uint64_t i = 0; i < count; i++) put_string(b, v[i]);
 }
 
@@ -162,7 +162,7 @@ static size_t alignment_of(struct gguf_maker *g) {
   return (size_t)g->alignment;
 }
 
-static void align(struct buffer *b, size_t to) { put_zeros(b, (to - b->size % to) % to); }
+static void align(struct bytes *b, size_t to) { put_zeros(b, (to - b->size % to) % to); }
 
 void gguf_put_tensor(struct gguf_maker *g, const char *name, uint32_t ggml_type, int64_t rows, int64_t cols, const void *data,
                      size_t bytes) {
@@ -173,25 +173,25 @@ void gguf_put_tensor(struct gguf_maker *g, const char *name, uint32_t ggml_type,
   if (rows) put_u64(&g->tensors, (uint64_t)rows);
   put_u32(&g->tensors, ggml_type);
   put_u64(&g->tensors, g->data.size);
-  buffer_put(&g->data, data, bytes);
+  bytes_put(&g->data, data, bytes);
   g->num_tensors++;
 }
 
 void gguf_write(struct gguf_maker *g, const char *path) {
-  struct buffer all = {0};
+  struct bytes all = {0};
   if (alignment_of(g) != 32) gguf_put_u32(g, "general.alignment", (uint32_t)g->alignment);
-  buffer_put(&all, "GGUF", 4);
+  bytes_put(&all, "GGUF", 4);
   put_u32(&all, 3);
   put_u64(&all, g->num_tensors);
   put_u64(&all, g->num_keys);
-  buffer_put(&all, g->keys.data, g->keys.size);
-  buffer_put(&all, g->tensors.data, g->tensors.size);
+  bytes_put(&all, g->keys.data, g->keys.size);
+  bytes_put(&all, g->tensors.data, g->tensors.size);
   align(&all, alignment_of(g));
-  buffer_put(&all, g->data.data, g->data.size);
+  bytes_put(&all, g->data.data, g->data.size);
   write_bytes(path, all.data, all.size);
-  buffer_free(&all);
-  buffer_free(&g->keys);
-  buffer_free(&g->tensors);
-  buffer_free(&g->data);
+  bytes_free(&all);
+  bytes_free(&g->keys);
+  bytes_free(&g->tensors);
+  bytes_free(&g->data);
   *g = (struct gguf_maker){0};
 }

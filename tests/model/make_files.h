@@ -16,16 +16,16 @@ void write_text(const char *path, const char *text);
 // The whole file, to be freed with free().
 uint8_t *read_bytes(const char *path, size_t *size);
 
-struct buffer {
+struct bytes {
   uint8_t *data;
   size_t size, capacity;
 };
-void buffer_put(struct buffer *b, const void *data, size_t size);
-void buffer_free(struct buffer *b);
+void bytes_put(struct bytes *b, const void *data, size_t size);
+void bytes_free(struct bytes *b);
 
 // A safetensors file: start with zeros, put tensors, write (which empties the maker).
 struct safetensors_maker {
-  struct buffer header, data;
+  struct bytes header, data;
   uint64_t bytes; // of data so far
 };
 // rows = 0 makes a vector [cols]. `type` is written as given. Without data (NULL, for all tensors or none) the file's data is a hole that
@@ -36,7 +36,7 @@ void safetensors_write(struct safetensors_maker *s, const char *path);
 
 // A GGUF file: start with zeros (and an alignment other than 32, if wanted), put keys and tensors, write (which empties the maker).
 struct gguf_maker {
-  struct buffer keys, tensors, data;
+  struct bytes keys, tensors, data;
   uint64_t num_keys, num_tensors, alignment;
 };
 void gguf_put_u32(struct gguf_maker *g, const char *key, uint32_t v);

@@ -61,7 +61,7 @@ static void put_hf(const struct sample *s, struct safetensors_maker *f, const ch
 struct shard_list {
   struct safetensors_maker *makers;
   int count, next;
-  struct buffer index; // entries of weight_map
+  struct bytes index; // entries of weight_map
 };
 
 static void shard_name(char *text, size_t size, int i, int n) {
@@ -76,7 +76,7 @@ static void put_sharded(const struct sample *s, struct shard_list *l, const char
   put_hf(s, &l->makers[i], name, rows, cols);
   shard_name(file, sizeof file, i, l->count);
   int n = snprintf(entry, sizeof entry, "%s\"%s\": \"%s\"", l->index.size ? ", " : "", name, file);
-  buffer_put(&l->index, entry, (size_t)n);
+  bytes_put(&l->index, entry, (size_t)n);
 }
 
 static void put_hf_layer(const struct sample *s, struct shard_list *l, int layer) {
@@ -94,18 +94,18 @@ static void put_hf_layer(const struct sample *s, struct shard_list *l, int layer
   }
 }
 
-static void put_factor_list(const struct sample *s, struct buffer *b, bool is_long) {
+static void put_factor_list(const struct sample *s, struct bytes *b, bool is_long) {
   char text[64];
   for (int i = 0; i < rotary_dim(s) / 2; i++) {
     int n = snprintf(text, sizeof text, "%s%.9g", i ? ", " : "", (double)sample_factor(s, is_long, i));
-    buffer_put(b, text, (size_t)n);
+    bytes_put(b, text, (size_t)n);
   }
 }
 
-static void put_text(struct buffer *b, const char *text) { buffer_put(b, text, strlen(text)); }
+static void put_text(struct bytes *b, const char *text) { bytes_put(b, text, strlen(text)); }
 
 static void write_config(const struct sample *s, const char *dir, const char *more) {
-  struct buffer b = {0};
+  struct bytes b = {0};
   char text[1024];
   snprintf(text, sizeof text,
            "{%s\"architectures\": [\"Phi3ForCausalLM\"], \"model_type\": \"phi3\", \"hidden_size\": %d, \"num_hidden_layers\": %d,\n"
@@ -128,18 +128,18 @@ static void write_config(const struct sample *s, const char *dir, const char *mo
   char *path = path_in(dir, "config.json");
   write_bytes(path, b.data, b.size);
   free(path);
-  buffer_free(&b);
+  bytes_free(&b);
 }
 
 static void write_index(struct shard_list *l, const char *dir) {
-  struct buffer b = {0};
+  struct bytes b = {0};
   put_text(&b, "{\"metadata\": {}, \"weight_map\": {");
-  buffer_put(&b, l->index.data, l->index.size);
+  bytes_put(&b, l->index.data, l->index.size);
   put_text(&b, "}}\n");
   char *path = path_in(dir, "model.safetensors.index.json");
   write_bytes(path, b.data, b.size);
   free(path);
-  buffer_free(&b);
+  bytes_free(&b);
 }
 
 void sample_write_hf(const struct sample *s, const char *dir, const char *more_config) {
@@ -159,7 +159,7 @@ void sample_write_hf(const struct sample *s, const char *dir, const char *more_c
   if (s->shards > 1) write_index(&l, dir);
   write_config(s, dir, more_config);
   free(l.makers);
-  buffer_free(&l.index);
+  bytes_free(&l.index);
 }
 
 static uint32_t ggml_number(enum dtype t) { return t == DTYPE_F32 ? 0 : t == DTYPE_F16 ? 1 : 30; }

@@ -173,13 +173,13 @@ static void a_damaged_index_is_refused(void **state) {
 
 static void open_header(const char *header, size_t data, const char *word) {
   struct model m;
-  struct buffer b = {0};
+  struct bytes b = {0};
   uint64_t n = strlen(header);
-  buffer_put(&b, &n, sizeof n);
-  buffer_put(&b, header, n);
-  while (data--) buffer_put(&b, "", 1);
+  bytes_put(&b, &n, sizeof n);
+  bytes_put(&b, header, n);
+  while (data--) bytes_put(&b, "", 1);
   write_bytes(weights, b.data, b.size);
-  buffer_free(&b);
+  bytes_free(&b);
   assert_fails(model_open(&m, dir, &e), word);
 }
 
@@ -268,8 +268,8 @@ static struct gguf_maker without_tensors(const char *arch) {
   struct gguf_maker g = {0}, all = {0};
   sample_put_gguf(&s, &all, arch);
   g.keys = all.keys, g.num_keys = all.num_keys;
-  buffer_free(&all.tensors);
-  buffer_free(&all.data);
+  bytes_free(&all.tensors);
+  bytes_free(&all.data);
   return g;
 }
 

@@ -27,10 +27,10 @@ static char *inspect(const char *args, int *code) {
   snprintf(command, sizeof command, "'%s' inspect %.*s%s%s 2>&1", PHI3_PROGRAM, before, args, at ? dir : "", at ? at + 2 : "");
   FILE *f = popen(command, "r");
   assert_non_null(f);
-  struct buffer b = {0};
+  struct bytes b = {0};
   char piece[4096];
-  for (size_t n; (n = fread(piece, 1, sizeof piece, f)) > 0;) buffer_put(&b, piece, n);
-  buffer_put(&b, "", 1);
+  for (size_t n; (n = fread(piece, 1, sizeof piece, f)) > 0;) bytes_put(&b, piece, n);
+  bytes_put(&b, "", 1);
   int status = pclose(f);
   assert_true(WIFEXITED(status));
   *code = WEXITSTATUS(status);

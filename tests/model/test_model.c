@@ -169,8 +169,8 @@ static void quantized_parts_keep_their_rows(void **state) {
   }
   assert_int_equal(matrix_bytes(x), 34 * q + 18 * kv + 128 * kv);
   model_close(&m);
-  buffer_free(&plain.data);
-  buffer_free(&plain.tensors);
+  bytes_free(&plain.data);
+  bytes_free(&plain.tensors);
   free(blocks);
   free(zeros);
 }
