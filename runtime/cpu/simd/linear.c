@@ -32,12 +32,14 @@ INLINE void dot_chunk(enum dtype t, const uint8_t *const row[4], const float *x,
   }
   for (; k < n; k += unit_elements(t), bytes += unit_bytes(t)) {
     struct scales s[4];
-    UNROLL for (int i = 0; i < 4; i++) load_scales(t, row[i] + bytes, &s[i]);
+    bool plain = unit_elements(t) == 32;
+    if (!plain) UNROLL for (int i = 0; i < 4; i++) load_scales(t, row[i] + bytes, &s[i]);
     UNROLL for (int j = 0; j < unit_elements(t) / 32; j++) {
       const float *xj = x + k + 32 * j;
       UNROLL for (int i = 0; i < 4; i++) {
         vf w[32 / VW];
-        unpack(t, row[i] + bytes, j, &s[i], w);
+        if (plain) unpack_plain(t, row[i] + bytes, w);
+        else unpack_k(t, row[i] + bytes, j, &s[i], w);
         UNROLL for (int v = 0; v < 32 / VW; v++) acc[i] = vf_fma(w[v], vf_load(xj + v * VW), acc[i]);
       }
     }
@@ -92,10 +94,12 @@ INLINE void convert(enum dtype t, const uint8_t *row, int64_t n, float *dst, int
   }
   for (; k < n; k += unit_elements(t), row += unit_bytes(t)) {
     struct scales s;
-    load_scales(t, row, &s);
-    for (int j = 0; j < unit_elements(t) / 32; j++) {
+    bool plain = unit_elements(t) == 32;
+    if (!plain) load_scales(t, row, &s);
+    UNROLL for (int j = 0; j < unit_elements(t) / 32; j++) {
       vf w[32 / VW];
-      unpack(t, row, j, &s, w);
+      if (plain) unpack_plain(t, row, w);
+      else unpack_k(t, row, j, &s, w);
       UNROLL for (int v = 0; v < 32 / VW; v++, dst += stride) vf_store(dst, w[v]);
     }
   }

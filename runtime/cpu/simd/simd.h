@@ -22,11 +22,14 @@ enum { VW = 16 }; // lanes
 #elif defined __AVX2__
 #include <immintrin.h>
 enum { VW = 8 };
-#else
+#elif defined __SSE2__
+#include <emmintrin.h>
 enum { VW = 4 };
-#ifdef __aarch64__
+#elif defined __aarch64__
 #include <arm_neon.h>
-#endif
+enum { VW = 4 };
+#else
+#error "vectors are written for x86-64 and aarch64"
 #endif
 
 typedef float vf __attribute__((vector_size(VW * 4)));
@@ -101,30 +104,32 @@ INLINE float vf_max_lane(vf a) {
   return m;
 }
 
-// VW bytes as integers.
+// VW unsigned bytes as integers.
 INLINE vi vi_from_u8(const uint8_t *p) {
 #if defined __AVX512F__
   return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
 #elif defined __AVX2__
   return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
 #else
-  typedef uint8_t bytes __attribute__((vector_size(VW)));
-  bytes b;
-  memcpy(&b, p, sizeof b);
-  return __builtin_convertvector(b, vi);
+  uint32_t four;
+  memcpy(&four, p, sizeof four);
+#ifdef __SSE2__
+  __m128i zero = _mm_setzero_si128();
+  return (vi)_mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128((int)four), zero), zero);
+#else
+  return (vi)vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four))));
+#endif
 #endif
 }
 
+// VW signed bytes as integers.
 INLINE vi vi_from_s8(const uint8_t *p) {
 #if defined __AVX512F__
   return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p));
 #elif defined __AVX2__
   return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p));
 #else
-  typedef int8_t bytes __attribute__((vector_size(VW)));
-  bytes b;
-  memcpy(&b, p, sizeof b);
-  return __builtin_convertvector(b, vi);
+  return (vi_from_u8(p) ^ 128) - 128;
 #endif
 }
 
@@ -133,11 +138,12 @@ INLINE vi vi_from_u16(const void *p) {
   return (vi)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
 #elif defined __AVX2__
   return (vi)_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
+#elif defined __SSE2__
+  return (vi)_mm_unpacklo_epi16(_mm_loadl_epi64((const void *)p), _mm_setzero_si128());
 #else
-  typedef uint16_t halves __attribute__((vector_size(VW * 2)));
-  halves h;
+  uint16x4_t h;
   memcpy(&h, p, sizeof h);
-  return __builtin_convertvector(h, vi);
+  return (vi)vmovl_u16(h);
 #endif
 }
 
@@ -173,6 +179,17 @@ INLINE float f32_from_f16(const uint8_t *p) {
   return _cvtsh_ss(h);
 #else
   return f16_to_f32(h);
+#endif
+}
+
+// One fp16 value in every lane.
+INLINE vf vf_set_f16(const uint8_t *p) {
+#if defined __AVX512F__
+  int16_t h;
+  memcpy(&h, p, sizeof h);
+  return (vf)_mm512_cvtph_ps(_mm256_set1_epi16(h));
+#else
+  return vf_set(f32_from_f16(p));
 #endif
 }
 

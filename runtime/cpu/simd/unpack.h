@@ -44,40 +44,63 @@ INLINE vf load_last_floats(enum dtype t, const uint8_t *p, int64_t n) {
   return load_floats(t, bytes);
 }
 
-// Scales of a block: value = d q + m, d for each 32 elements (each 16 with Q6_K).
+// Bytes of a K type, whose bits are put together before they are spread over lanes.
+enum { BYTES = VW == 4 ? 16 : 32 };
+typedef uint8_t vb __attribute__((vector_size(BYTES)));
+
+INLINE vb vb_load(const uint8_t *p) {
+  vb v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+// Bytes [VW i, VW i + VW) as signed integers.
+INLINE vi spread(vb b, int i) {
+#if defined __AVX512F__
+  return (vi)_mm512_cvtepi8_epi32(i ? _mm256_extracti128_si256((__m256i)b, 1) : _mm256_castsi256_si128((__m256i)b));
+#elif defined __AVX2__
+  __m128i half = i & 2 ? _mm256_extracti128_si256((__m256i)b, 1) : _mm256_castsi256_si128((__m256i)b);
+  return (vi)_mm256_cvtepi8_epi32(i & 1 ? _mm_bsrli_si128(half, 8) : half);
+#elif defined __SSE2__ // each byte four times, then shifted down
+  __m128i two = i & 2 ? _mm_unpackhi_epi8((__m128i)b, (__m128i)b) : _mm_unpacklo_epi8((__m128i)b, (__m128i)b);
+  return (vi)_mm_srai_epi32(i & 1 ? _mm_unpackhi_epi16(two, two) : _mm_unpacklo_epi16(two, two), 24);
+#else
+  int16x8_t two = i & 2 ? vmovl_high_s8((int8x16_t)b) : vmovl_s8(vget_low_s8((int8x16_t)b));
+  return (vi)(i & 1 ? vmovl_high_s16(two) : vmovl_s16(vget_low_s16(two)));
+#endif
+}
+
+// Eight bytes as eight floats.
+INLINE void floats_of_bytes(uint64_t bytes, float factor, float dst[8]) {
+#if defined __AVX2__
+  _mm256_storeu_ps(dst, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128((int64_t)bytes))), _mm256_set1_ps(factor)));
+#else
+  for (int i = 0; i < 8; i++) dst[i] = (float)(int8_t)(bytes >> 8 * i) * factor;
+#endif
+}
+
+// The scales of a K block: value = d[j] q + m[j] for the j-th 32 elements; d for each 16 with Q6_K.
 struct scales {
   float d[16], m[8];
 };
 
-// Q4_K and Q5_K: eight scales and eight minima of 6 bits in 12 bytes.
-INLINE void k_scales(const uint8_t *block, struct scales *s) {
-  float d = f32_from_f16(block), dmin = f32_from_f16(block + 2);
-  uint32_t w[3], sc[2], mn[2];
-  memcpy(w, block + 4, sizeof w);
-  sc[0] = w[0] & 0x3f3f3f3f;
-  mn[0] = w[1] & 0x3f3f3f3f;
-  sc[1] = (w[2] & 0x0f0f0f0f) | (w[0] >> 6 & 0x03030303) << 4;
-  mn[1] = (w[2] >> 4 & 0x0f0f0f0f) | (w[1] >> 6 & 0x03030303) << 4;
-  uint8_t b[VW < 8 ? 16 : 2 * VW] = {0};
-  memcpy(b, sc, 8);
-  memcpy(b + sizeof b / 2, mn, 8);
-  for (int i = 0; i < 8; i += VW) {
-    vf scale = vf_from_i32(vi_from_u8(b + i)) * d, min = vf_from_i32(vi_from_u8(b + sizeof b / 2 + i)) * -dmin;
-    memcpy(s->d + i, &scale, VW > 8 ? 32 : sizeof scale);
-    memcpy(s->m + i, &min, VW > 8 ? 32 : sizeof min);
-  }
-}
-
+// Q4_K and Q5_K pack eight scales and eight minima of 6 bits in 12 bytes.
 INLINE void load_scales(enum dtype t, const uint8_t *block, struct scales *s) {
-  if (t == DTYPE_Q4_K || t == DTYPE_Q5_K) {
-    k_scales(block, s);
-  } else if (t == DTYPE_Q6_K) {
+  if (t == DTYPE_Q6_K) {
+    uint64_t scale[2];
+    memcpy(scale, block + 192, sizeof scale);
     float d = f32_from_f16(block + 208);
-    for (int i = 0; i < 16; i += VW) vf_store(s->d + i, vf_from_i32(vi_from_s8(block + 192 + i)) * d);
-  } else {
-    s->d[0] = f32_from_f16(block);
-    s->m[0] = t == DTYPE_Q4_1 ? f32_from_f16(block + 2) : t == DTYPE_Q4_0 ? -8 * s->d[0] : 0;
+    floats_of_bytes(scale[0], d, s->d);
+    floats_of_bytes(scale[1], d, s->d + 8);
+  } else if (t == DTYPE_Q4_K || t == DTYPE_Q5_K) {
+    uint32_t w[3];
+    memcpy(w, block + 4, sizeof w);
+    uint64_t scale = (w[0] & 0x3f3f3f3f) | (uint64_t)((w[2] & 0x0f0f0f0f) | (w[0] >> 6 & 0x03030303) << 4) << 32;
+    uint64_t min = (w[1] & 0x3f3f3f3f) | (uint64_t)((w[2] >> 4 & 0x0f0f0f0f) | (w[1] >> 6 & 0x03030303) << 4) << 32;
+    floats_of_bytes(scale, f32_from_f16(block), s->d);
+    floats_of_bytes(min, -f32_from_f16(block + 2), s->m);
   }
+  __asm__("" : "+m"(*s)); // to be broadcast from memory, which costs no shuffle
 }
 
 // d q + m for integers of 4 bits, whose higher bits are ignored.
@@ -85,12 +108,12 @@ struct affine {
   vf d, m;
 };
 
-INLINE struct affine affine_make(float d, float m) {
+INLINE struct affine affine_make(vf d, vf m) {
 #if defined __AVX512F__
-  vf q = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return (struct affine){.d = vf_fma(q, vf_set(d), vf_set(m))}; // all sixteen values
+  const vf q = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return (struct affine){.d = vf_fma(q, d, m)}; // all sixteen values
 #else
-  return (struct affine){vf_set(d), vf_set(m)};
+  return (struct affine){d, m};
 #endif
 }
 
@@ -102,35 +125,42 @@ INLINE vf affine_at(struct affine a, vi q) {
 #endif
 }
 
-// Elements [32 j, 32 j + 32) of a block.
-INLINE void unpack(enum dtype t, const uint8_t *block, int j, const struct scales *s, vf w[32 / VW]) {
+// A plain block of 32.
+INLINE void unpack_plain(enum dtype t, const uint8_t *block, vf w[32 / VW]) {
+  vf d = vf_set_f16(block);
   if (t == DTYPE_Q8_0) {
-    vf d = vf_set(s->d[0]);
     UNROLL for (int i = 0; i < 32 / VW; i++) w[i] = vf_from_i32(vi_from_s8(block + 2 + i * VW)) * d;
-  } else if (t == DTYPE_Q4_0 || t == DTYPE_Q4_1) { // byte i: element i in the low half, i + 16 in the high one
-    const uint8_t *q = block + (t == DTYPE_Q4_0 ? 2 : 4);
-    struct affine a = affine_make(s->d[0], s->m[0]);
-    UNROLL for (int i = 0; i < 16 / VW; i++) {
-      vi b = vi_from_u8(q + i * VW);
-      w[i] = affine_at(a, b);
-      w[i + 16 / VW] = affine_at(a, b >> 4);
-    }
-  } else if (t == DTYPE_Q4_K) { // 32 bytes hold elements 64 n + i low, 64 n + 32 + i high
+    return;
+  }
+  // Byte i: element i in the low half, i + 16 in the high one.
+  const uint8_t *q = block + (t == DTYPE_Q4_0 ? 2 : 4);
+  struct affine a = affine_make(d, t == DTYPE_Q4_0 ? d * -8.0f : vf_set_f16(block + 2));
+  UNROLL for (int i = 0; i < 16 / VW; i++) {
+    vi b = vi_from_u8(q + i * VW);
+    w[i] = affine_at(a, b);
+    w[i + 16 / VW] = affine_at(a, b >> 4);
+  }
+}
+
+// Elements [32 j, 32 j + 32) of a K block. Q4_K: 32 bytes hold elements 64 n + i low, 64 n + 32 + i high. Q5_K: the fifth bits in 32 bytes before.
+// Q6_K: halves of 128 elements, their low four bits in 64 bytes, their high two in 32.
+INLINE void unpack_k(enum dtype t, const uint8_t *block, int j, const struct scales *s, vf w[32 / VW]) {
+  if (t == DTYPE_Q4_K) {
     const uint8_t *q = block + 16 + j / 2 * 32;
-    struct affine a = affine_make(s->d[j], s->m[j]);
+    struct affine a = affine_make(vf_set(s->d[j]), vf_set(s->m[j]));
     UNROLL for (int i = 0; i < 32 / VW; i++) w[i] = affine_at(a, vi_from_u8(q + i * VW) >> (j & 1) * 4);
-  } else if (t == DTYPE_Q5_K) { // as Q4_K, the fifth bits in 32 bytes before
-    const uint8_t *q = block + 48 + j / 2 * 32;
-    vf d = vf_set(s->d[j]), m = vf_set(s->m[j]);
-    UNROLL for (int i = 0; i < 32 / VW; i++) {
-      vi low = vi_from_u8(q + i * VW) >> (j & 1) * 4 & 15, high = (vi_from_u8(block + 16 + i * VW) >> j & 1) << 4;
-      w[i] = vf_fma(vf_from_i32(low | high), d, m);
+  } else if (t == DTYPE_Q5_K) {
+    const uint8_t *low = block + 48 + j / 2 * 32, *high = block + 16;
+    UNROLL for (int b = 0; b < 32; b += BYTES) {
+      vb q = (vb_load(low + b) >> (j & 1) * 4 & 15) | (vb_load(high + b) >> j & 1) << 4;
+      UNROLL for (int i = 0; i < BYTES / VW; i++)
+        w[b / VW + i] = vf_fma(vf_from_i32(spread(q, i)), vf_set(s->d[j]), vf_set(s->m[j]));
     }
-  } else { // Q6_K: halves of 128 elements; four bits in 64 bytes, two bits in 32
+  } else {
     const uint8_t *low = block + j / 4 * 64 + (j & 1) * 32, *high = block + 128 + j / 4 * 32;
-    UNROLL for (int i = 0; i < 32 / VW; i++) {
-      vi q = (vi_from_u8(low + i * VW) >> (j & 2) * 2 & 15) | (vi_from_u8(high + i * VW) >> (j & 3) * 2 & 3) << 4;
-      w[i] = vf_from_i32(q - 32) * s->d[2 * j + i * VW / 16];
+    UNROLL for (int b = 0; b < 32; b += BYTES) {
+      vb q = ((vb_load(low + b) >> (j & 2) * 2 & 15) | (vb_load(high + b) >> (j & 3) * 2 & 3) << 4) - 32;
+      UNROLL for (int i = 0; i < BYTES / VW; i++) w[b / VW + i] = vf_from_i32(spread(q, i)) * s->d[2 * j + (b + i * VW) / 16];
     }
   }
 }
