@@ -161,30 +161,34 @@ static int find_token(struct added_scan *s, const struct added_token **token, si
   return 0;
 }
 
+// The next token with the white space that it takes along. The search goes on behind the token itself, so what one token took on its
+// right may hold another: it counts as well, except when its own stripping on the left leaves nothing of it.
+static int find_segment(struct added_scan *s, struct segment *out, struct err *e) {
+  const struct added_token *t;
+  size_t start;
+  int found;
+  while ((found = find_token(s, &t, &start, e)) == 1) {
+    size_t stop = t->rstrip ? strip_right(s, s->at) : s->at;
+    if (t->lstrip) start = strip_left(s, start);
+    if (start >= stop) continue;
+    *out = (struct segment){s->text + start, stop - start, t->id};
+    break;
+  }
+  return found;
+}
+
 int added_scan_next(struct added_scan *s, struct segment *out, struct err *e) {
   if (s->has_next) {
     s->has_next = false;
     *out = s->next;
     return 1;
   }
-  const struct added_token *t;
-  size_t start;
-  int found = find_token(s, &t, &start, e);
+  int found = find_segment(s, &s->next, e);
   if (found < 0) return -1;
-  size_t done = s->done;
-  if (!found) {
-    s->done = s->len;
-    *out = (struct segment){s->text + done, s->len - done, -1};
-    return done < s->len;
-  }
-  // The search goes on behind the token itself: what it strips on the right may hold another token, which then overlaps.
-  size_t stop = t->rstrip ? strip_right(s, s->at) : s->at;
-  if (t->lstrip) start = strip_left(s, start);
-  struct segment token = {s->text + start, stop - start, t->id};
-  s->done = stop;
-  if (done >= start) return *out = token, 1;
-  s->next = token;
-  s->has_next = true;
+  size_t done = s->done, start = found ? (size_t)(s->next.text - s->text) : s->len;
+  s->done = found ? start + s->next.len : s->len;
+  s->has_next = found && done < start;
+  if (done >= start) return *out = s->next, found;
   *out = (struct segment){s->text + done, start - done, -1};
   return 1;
 }

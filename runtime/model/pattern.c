@@ -2,6 +2,7 @@
 #include "runtime/model/pattern.h"
 #include "runtime/base/mem.h"
 #include <pcre2.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct stand_in {
@@ -13,6 +14,13 @@ static const struct stand_in stand_ins[] = {
 };
 
 enum { NUM_STAND_INS = sizeof stand_ins / sizeof *stand_ins, JIT_STACK_START = 32 << 10, JIT_STACK_MAX = 16 << 20 };
+// The stand-ins for characters that Unicode 16 does not know; a PCRE2 that does not either needs none.
+enum { UNASSIGNED_3 = 0xFDD0, UNASSIGNED_4 = 0x1FFFE, ENGINE_UNICODE = 16 };
+
+static bool knows_more(void) {
+  char version[32] = "";
+  return pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, version) > 0 && atoi(version) > ENGINE_UNICODE;
+}
 
 static void *pcre_malloc(size_t size, void *user) {
   (void)user;
@@ -86,6 +94,7 @@ static bool open_pcre(struct matcher *m, struct err *e) {
   }
   pcre2_general_context_free(memory);
   if (!m->match_data || !m->context || !m->stack) return err_no_memory(e, JIT_STACK_START, "matching a regular expression");
+  m->unassigned = knows_more();
   pcre2_jit_stack_assign(m->context, NULL, m->stack);
   // A megabyte of spaces is a lawful text: the limits are memory and the text's own length.
   pcre2_set_match_limit(m->context, UINT32_MAX);
@@ -95,14 +104,15 @@ static bool open_pcre(struct matcher *m, struct err *e) {
 }
 
 // What stands in for `cp`; 0 for itself.
-static uint32_t find_stand_in(uint32_t cp) {
+static uint32_t find_stand_in(const struct matcher *m, uint32_t cp) {
   size_t lo = 0, hi = NUM_STAND_INS;
   while (lo < hi) {
     size_t mid = (lo + hi) / 2;
     if (cp > stand_ins[mid].last) lo = mid + 1;
     else hi = mid;
   }
-  return lo < NUM_STAND_INS && cp >= stand_ins[lo].first ? stand_ins[lo].as : 0;
+  uint32_t as = lo < NUM_STAND_INS && cp >= stand_ins[lo].first ? stand_ins[lo].as : 0;
+  return (as == UNASSIGNED_3 || as == UNASSIGNED_4) && !m->unassigned ? 0 : as;
 }
 
 // Characters that this machine's PCRE2 may class otherwise are exchanged, byte for byte in the same place, in a copy.
@@ -115,7 +125,7 @@ static bool substitute(struct matcher *m, struct err *e) {
     }
     uint32_t cp = 0;
     int n = utf8_decode(m->text + i, m->len - i, &cp);
-    uint32_t as = find_stand_in(cp);
+    uint32_t as = find_stand_in(m, cp);
     if (as && !copied) {
       m->stand_in.len = 0;
       if (!buffer_append(&m->stand_in, m->text, m->len, e)) return false;

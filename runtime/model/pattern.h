@@ -23,6 +23,7 @@ struct matcher {
   const char *text;
   size_t len, at, last_end;
   bool any;
+  bool unassigned; // PCRE2 knows characters that Oniguruma does not
 };
 
 void matcher_init(struct matcher *m, const struct pattern *p);
