@@ -107,8 +107,17 @@ static bool read_longrope(struct config *c, const struct gguf *g, const struct t
   return ok;
 }
 
+// A model in several GGUF files, of which this is one.
+static bool is_whole(const struct gguf *g, struct err *e) {
+  int64_t parts;
+  if (!gguf_find(g, "split.count")) return true;
+  if (!gguf_get_i64(g, "split.count", &parts, e)) return false;
+  return parts <= 1 || err_set(e, "%s: is one of %lld parts, which is not supported; merge them with llama-gguf-split --merge", g->file.path,
+                               (long long)parts);
+}
+
 static bool read_all(struct config *c, const struct gguf *g, struct tensor_list *l, struct err *e) {
-  if (!config_read_gguf(c, g, e)) return false;
+  if (!is_whole(g, e) || !config_read_gguf(c, g, e)) return false;
   for (uint64_t i = 0; i < g->num_tensors; i++)
     if (!add_tensor(g, &g->tensors[i], l, e)) return false;
   return tensor_list_check_layout(l, 0, &g->file, g->data_offset, g->alignment, e) && read_longrope(c, g, l, e) &&

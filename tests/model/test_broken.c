@@ -326,6 +326,7 @@ static void bad_gguf_keys_are_explained(void **state) {
   } cases[] = {{"llama.rope.scaling.type", "yarn", 0, "rope scaling 'yarn'"},
                {"llama.rope.scaling.type", "longrope", 0, "'rope_factors_short.weight' is missing"},
                {"llama.rope.scale_linear", NULL, 4, "rope scaling 'linear'"},
+               {"split.count", NULL, 3, "is one of 3 parts"},
                {"llama.expert_count", NULL, 8, "'llama.expert_count' (8) is not supported"},
                {"llama.attention.scale", NULL, 1, "'llama.attention.scale'"},
                {"general.alignment", NULL, 33, "expected a power of two"},
