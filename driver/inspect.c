@@ -127,13 +127,13 @@ static void print_totals(const struct model *m, const struct cache_size *cache) 
     printf("positions   %d, longrope from %d, scale %.6f\n", c->max_positions, c->original_max_positions, c->rope_scale);
   else printf("positions   %d\n", c->max_positions);
   printf("parameters  %" PRId64 "%s\n", m->num_params, c->tied_embeddings ? ", the embedding being the LM head too" : "");
-  printf("weights     %" PRId64 " bytes (%.2f GB): ", m->weight_bytes, 1e-9 * (double)m->weight_bytes);
+  printf("weights     %" PRId64 " bytes (%.3g GB): ", m->weight_bytes, 1e-9 * (double)m->weight_bytes);
   for (int t = 0; t < DTYPE_COUNT; t++) {
     if (!sums[t].tensors) continue;
     printf("%s%" PRId64 " tensor%s of %s", comma, sums[t].tensors, sums[t].tensors == 1 ? "" : "s", dtype_info((enum dtype)t)->name);
     comma = ", ";
   }
-  printf("\ncache       %" PRId64 " bytes (%.2f GB) in fp16, %" PRId64 " in fp32, at %" PRId64 " tokens", cache->fp16_bytes,
+  printf("\ncache       %" PRId64 " bytes (%.3g GB) in fp16, %" PRId64 " in fp32, at %" PRId64 " tokens", cache->fp16_bytes,
          1e-9 * (double)cache->fp16_bytes, cache->fp32_bytes, cache->tokens);
   if (cache->kept < cache->tokens) printf(", of which the last %" PRId64 " are kept", cache->kept);
   printf("\n");
