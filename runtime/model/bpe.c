@@ -3,16 +3,54 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FIRST_SYMBOLS = 256, BYTE_PIECE = 6 };
+enum { NO_CHARACTER = 0x110000, FIRST_SYMBOLS = 256, FIRST_NEIGHBOURS = 4096, BYTE_PIECE = 6 };
+enum { HEAP_WAYS = 4 }; // children that share a cache line: a long word's heap is larger than the cache
 
-static uint64_t pair_of(int32_t left, int32_t right) { return ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) + 1; }
+static uint64_t pair_of(uint32_t left, uint32_t right) { return ((uint64_t)left << 32 | right) + 1; }
+
+// The golden ratio spreads neighbouring numbers.
+static uint32_t hash_of(uint64_t pair) { return (uint32_t)(pair * 0x9E3779B97F4A7C15u >> 32); }
 
 static struct bpe_merge *find_merge(const struct bpe *b, int32_t left, int32_t right) {
-  uint64_t pair = pair_of(left, right), h = pair * 0x9E3779B97F4A7C15u; // the golden ratio spreads neighbouring ids
-  for (uint32_t i = (uint32_t)(h >> 32);; i++) {
+  uint64_t pair = pair_of((uint32_t)left, (uint32_t)right);
+  for (uint32_t i = hash_of(pair);; i++) {
     struct bpe_merge *m = &b->merges[i & (b->num_slots - 1)];
     if (!m->pair || m->pair == pair) return m;
   }
+}
+
+static uint64_t *find_neighbours(const struct bpe *b, uint64_t pair) {
+  for (uint32_t i = hash_of(pair);; i++) {
+    uint64_t *slot = &b->neighbours[i & (b->num_neighbour_slots - 1)];
+    if (!*slot || *slot == pair) return slot;
+  }
+}
+
+static bool grow_neighbours(struct bpe *b, struct err *e) {
+  struct bpe old = *b;
+  uint32_t n = old.num_neighbour_slots ? 2 * old.num_neighbour_slots : FIRST_NEIGHBOURS;
+  uint64_t *slots = mem_alloc(n, sizeof *slots, "the vocabulary", e);
+  if (!slots) return false;
+  b->neighbours = slots;
+  b->num_neighbour_slots = n;
+  for (uint32_t i = 0; i < old.num_neighbour_slots; i++)
+    if (old.neighbours[i]) *find_neighbours(b, old.neighbours[i]) = old.neighbours[i];
+  mem_free(old.neighbours);
+  return true;
+}
+
+// Notes which characters are neighbours in a piece.
+static bool add_neighbours(struct bpe *b, const char *piece, size_t len, struct err *e) {
+  uint32_t last = 0, cp = 0;
+  for (size_t i = 0, n; i < len; i += n, last = cp) {
+    n = (size_t)utf8_decode(piece + i, len - i, &cp); // pieces are valid UTF-8
+    if (!i) continue;
+    if (b->num_neighbours >= b->num_neighbour_slots / 2 && !grow_neighbours(b, e)) return false;
+    uint64_t *slot = find_neighbours(b, pair_of(last, cp));
+    b->num_neighbours += !*slot;
+    *slot = pair_of(last, cp);
+  }
+  return true;
 }
 
 static bool add_character(struct bpe *b, uint32_t cp, int32_t id, struct err *e) {
@@ -27,12 +65,13 @@ bool bpe_init(struct bpe *b, const struct vocab *vocab, int32_t max_ranks, struc
   while (b->num_slots / 2 <= (uint32_t)max_ranks) b->num_slots *= 2;
   b->merges = mem_alloc(b->num_slots, sizeof *b->merges, "the merges", e);
   b->merged = b->merges ? mem_alloc((size_t)max_ranks, sizeof *b->merged, "the merges", e) : NULL;
-  bool ok = b->merged != NULL;
+  bool ok = b->merged && grow_neighbours(b, e);
   for (int32_t id = 0; ok && id < vocab->size; id++) {
     size_t len;
     uint32_t cp;
     const char *piece = vocab_get(vocab, id, &len);
-    if (piece && len && len <= UTF8_MAX && utf8_decode(piece, len, &cp) == (int)len) ok = add_character(b, cp, id, e);
+    if (!piece || !len) continue;
+    ok = utf8_decode(piece, len, &cp) == (int)len ? add_character(b, cp, id, e) : add_neighbours(b, piece, len, e);
   }
   for (int i = 0; i < 256; i++) {
     char piece[BYTE_PIECE + 1];
@@ -46,6 +85,7 @@ void bpe_free(struct bpe *b) {
   for (int i = 0; i < CHAR_PAGES; i++) mem_free(b->pages[i]);
   mem_free(b->merges);
   mem_free(b->merged);
+  mem_free(b->neighbours);
   *b = (struct bpe){0};
 }
 
@@ -53,7 +93,7 @@ bool bpe_add_merge(struct bpe *b, int32_t left, int32_t right, int32_t id, struc
   if (b->num_ranks == b->max_ranks) return err_set(e, "there are more merges than the %d announced", b->max_ranks);
   struct bpe_merge *m = find_merge(b, left, right);
   b->num_merges += !m->pair;
-  *m = (struct bpe_merge){pair_of(left, right), b->num_ranks, id};
+  *m = (struct bpe_merge){pair_of((uint32_t)left, (uint32_t)right), b->num_ranks, id};
   b->merged[b->num_ranks++] = id;
   return true;
 }
@@ -87,20 +127,22 @@ static bool push_heap(struct bpe_work *w, uint64_t key, struct err *e) {
     w->heap_capacity = capacity;
   }
   int64_t i = w->heap_count++;
-  for (; i > 0 && w->heap[(i - 1) / 2] > key; i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
+  for (int64_t up; i > 0 && w->heap[up = (i - 1) / HEAP_WAYS] > key; i = up) w->heap[i] = w->heap[up];
   w->heap[i] = key;
   return true;
 }
 
 static uint64_t pop_heap(struct bpe_work *w) {
-  uint64_t top = w->heap[0], last = w->heap[--w->heap_count];
+  uint64_t *heap = w->heap, top = heap[0], last = heap[--w->heap_count];
   int64_t i = 0, n = w->heap_count;
-  for (int64_t child; (child = 2 * i + 1) < n; i = child) {
-    if (child + 1 < n && w->heap[child + 1] < w->heap[child]) child++;
-    if (w->heap[child] >= last) break;
-    w->heap[i] = w->heap[child];
+  for (int64_t child; (child = HEAP_WAYS * i + 1) < n; i = child) {
+    int64_t end = child + HEAP_WAYS < n ? child + HEAP_WAYS : n;
+    for (int64_t c = child + 1; c < end; c++)
+      if (heap[c] < heap[child]) child = c;
+    if (heap[child] >= last) break;
+    heap[i] = heap[child];
   }
-  if (n) w->heap[i] = last;
+  if (n) heap[i] = last;
   return top;
 }
 
@@ -111,19 +153,27 @@ static bool has_bytes(const struct bpe *b, const char *s, int n) {
   return b->byte_fallback;
 }
 
+// Takes the last symbol off what stands before it when no piece could hold both characters: what comes after is merged by itself.
+static void part(const struct bpe *b, struct bpe_work *w, uint32_t last, uint32_t cp) {
+  if (*find_neighbours(b, pair_of(last, cp))) return;
+  w->symbols[w->count - 1].prev = -1;
+  w->symbols[w->count - 2].next = -1;
+}
+
 // The word's characters. A run of unknown ones becomes one <unk> each or, fused, one for all; as in Hugging Face's engine, an <unk> in
 // waiting comes out at the next known character, behind bytes that stand between.
 static bool split_word(const struct bpe *b, struct bpe_work *w, const char *s, size_t len, struct err *e) {
   bool waiting = false, ok = true;
+  uint32_t last = NO_CHARACTER, cp = 0;
   w->count = w->heap_count = 0;
   for (size_t i = 0; ok && i < len;) {
-    uint32_t cp = 0;
     int n = utf8_decode(s + i, len - i, &cp);
     if (n < 0) return err_set(e, "the text has a broken character at byte %zu", i); // callers repair the text first
     const int32_t *page = b->pages[cp >> 8];
     int32_t id = page ? page[cp & 255] - 1 : -1;
     if (id >= 0) {
       ok = (!waiting || push_symbol(w, b->unk, e)) && push_symbol(w, id, e);
+      if (ok && last != NO_CHARACTER) part(b, w, last, cp);
       waiting = false;
     } else if (has_bytes(b, s + i, n)) {
       for (int k = 0; ok && k < n; k++) ok = push_symbol(w, b->byte_ids[(uint8_t)s[i + (size_t)k]], e);
@@ -133,6 +183,7 @@ static bool split_word(const struct bpe *b, struct bpe_work *w, const char *s, s
       ok = !waiting || b->fuse_unk || push_symbol(w, b->unk, e);
       waiting = true;
     }
+    last = id >= 0 ? cp : NO_CHARACTER;
     i += (size_t)n;
   }
   if (ok && waiting) ok = push_symbol(w, b->unk, e);
@@ -148,9 +199,7 @@ static bool offer(const struct bpe *b, struct bpe_work *w, int32_t at, struct er
   return !m->pair || push_heap(w, (uint64_t)(uint32_t)m->rank << 32 | (uint32_t)at, e);
 }
 
-static bool merge_word(const struct bpe *b, struct bpe_work *w, struct err *e) {
-  for (int64_t i = 0; i + 1 < w->count; i++)
-    if (!offer(b, w, (int32_t)i, e)) return false;
+static bool merge_offered(const struct bpe *b, struct bpe_work *w, struct err *e) {
   while (w->heap_count) {
     uint64_t key = pop_heap(w);
     int32_t at = (int32_t)(uint32_t)key, id = b->merged[key >> 32];
@@ -175,8 +224,13 @@ bool bpe_encode(const struct bpe *b, struct bpe_work *w, const char *word, size_
     int32_t id = vocab_find(b->vocab, word, len);
     if (id >= 0 && !b->vocab->pieces[id].added) return ids_push(out, id, e);
   }
-  if (!split_word(b, w, word, len, e) || !merge_word(b, w, e)) return false;
-  for (int32_t i = 0; w->count && i >= 0; i = w->symbols[i].next)
-    if (!ids_push(out, w->symbols[i].id, e)) return false;
+  if (!split_word(b, w, word, len, e)) return false;
+  for (int64_t i = 0; i < w->count; i++) {
+    if (w->symbols[i].prev < 0 && !merge_offered(b, w, e)) return false; // the parts are small, and so is the heap
+    if (!offer(b, w, (int32_t)i, e)) return false;
+  }
+  if (!merge_offered(b, w, e)) return false;
+  for (int64_t i = 0; i < w->count; i++)
+    if (w->symbols[i].id >= 0 && !ids_push(out, w->symbols[i].id, e)) return false;
   return true;
 }

@@ -19,6 +19,8 @@ struct bpe {
   int32_t *merged;          // by rank: the merged piece's id
   int32_t num_ranks, max_ranks;
   int32_t *pages[CHAR_PAGES]; // by code point: the id of that single character + 1, 0 for none
+  uint64_t *neighbours;       // hash set: two code points + 1 that stand side by side in some piece; 0 is a free slot
+  uint32_t num_neighbour_slots, num_neighbours;
   int32_t byte_ids[256];      // of "<0xNN>", -1 for none
   const struct vocab *vocab;
   int32_t unk; // or BPE_UNK_NONE: unknown characters are dropped; or BPE_UNK_MISSING: they are an error
@@ -32,7 +34,7 @@ void bpe_free(struct bpe *b);
 bool bpe_add_merge(struct bpe *b, int32_t left, int32_t right, int32_t id, struct err *e);
 
 struct bpe_symbol {
-  int32_t id, prev, next; // id -1: merged into its left neighbour; prev, next -1: none
+  int32_t id, prev, next; // id -1: merged into its left neighbour; prev, next -1: none that it could merge with
 };
 
 // Scratch of one encoder.
