@@ -26,20 +26,20 @@ static void print_help(FILE *f) {
              "Exit codes: 0 success, 1 failure, 2 wrong usage.\n");
 }
 
-int main(int argc, char **argv) {
-  if (argc < 2) return print_help(stderr), EXIT_USAGE;
+static int run(int argc, char **argv) {
   const char *name = argv[1];
   if (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) return print_help(stdout), EXIT_OK;
   if (strcmp(name, "--version") == 0) return puts("phi3 " PHI3_VERSION), EXIT_OK;
   for (int i = 0; i < NUM_COMMANDS; i++)
-    if (strcmp(name, commands[i].name) == 0) {
-      int code = commands[i].run(argc - 1, argv + 1);
-      if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "phi3 %s: cannot write to standard output\n", name);
-        return EXIT_FAILED;
-      }
-      return code;
-    }
+    if (strcmp(name, commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
   fprintf(stderr, "phi3: there is no command '%s'; see phi3 --help\n", name);
   return EXIT_USAGE;
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2) return print_help(stderr), EXIT_USAGE;
+  int code = run(argc, argv);
+  if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+  fprintf(stderr, "phi3 %s: cannot write to standard output\n", argv[1]);
+  return EXIT_FAILED;
 }

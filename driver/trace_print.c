@@ -64,7 +64,9 @@ static bool print_candidates(const struct trace *t, struct err *e) {
     printf(c->probability < 0.0005 ? "  <0.1 %%" : "%6.1f %%", 100 * c->probability);
     printf("   id %6d   logit %10.6g\n", c->id, (double)c->logit);
   }
-  printf("\nArgmax      %d\nText        ", t->top[0].id);
+  printf("\nArgmax      %d\n", t->top[0].id);
+  if (!t->engine->tokenizer) return true;
+  printf("Text        ");
   return print_text(t, &t->top[0], 0, e) && putchar('\n') != EOF;
 }
 

@@ -1,7 +1,7 @@
-"""Small random Phi-3 checkpoints and what Hugging Face's Phi3ForCausalLM (fp32, eager attention, CPU) computes from them.
+"""Small random Phi-3 checkpoints and what Hugging Face's Phi3ForCausalLM (fp32, eager, CPU) computes from them.
 
-Writes tests/goldens/models/NAME (config.json and safetensors, as save_pretrained lays them out), tests/goldens/cases/NAME
-(ids.npy, logits.npy, for some also logits_fp64.npy and hidden_*.npy) and tests/goldens/index.json, which lists them all.
+Writes, under tests/goldens, models/NAME (config.json and safetensors, as save_pretrained lays them out), cases/NAME
+(ids.npy, logits.npy, for some also logits_fp64.npy and hidden_*.npy) and index.json, which lists them all.
 See tests/goldens/README.md for the formats. Every case is checked here three ways before it is written: against Hugging
 Face given an explicit 4-D mask (so its window is exact), against a numpy fp64 forward pass, and for being non-trivial.
 """
@@ -24,9 +24,21 @@ ROOT = Path(__file__).resolve().parent.parent / "tests" / "goldens"
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def model_spec(hidden, heads, kv_heads, layers, mlp, vocab, dtype="BF16", features=(), shards=1, outliers=False,
-               norm_dtype=None, **config):
-    """One checkpoint: the arguments are config.json's numbers, how the weights are stored and what it is there to test."""
+def model_spec(
+    hidden,
+    heads,
+    kv_heads,
+    layers,
+    mlp,
+    vocab,
+    dtype="BF16",
+    features=(),
+    shards=1,
+    outliers=False,
+    norm_dtype=None,
+    **config,
+):
+    """One checkpoint: config.json's numbers, how the weights are stored and what it is there to test."""
     base = {
         "architectures": ["Phi3ForCausalLM"],
         "attention_bias": False,
@@ -56,8 +68,14 @@ def model_spec(hidden, heads, kv_heads, layers, mlp, vocab, dtype="BF16", featur
         "use_cache": True,
         "vocab_size": vocab,
     }
-    return {"config": base | config, "dtype": dtype, "norm_dtype": norm_dtype or dtype, "shards": shards,
-            "outliers": outliers, "features": list(features)}
+    return {
+        "config": base | config,
+        "dtype": dtype,
+        "norm_dtype": norm_dtype or dtype,
+        "shards": shards,
+        "outliers": outliers,
+        "features": list(features),
+    }
 
 
 def random_factors(seed, count, low, high):
@@ -65,8 +83,11 @@ def random_factors(seed, count, low, high):
 
 
 def longrope(seed, count, kind="longrope"):
-    return {"long_factor": random_factors(seed, count, 1.0, 24.0), "short_factor": random_factors(seed + 1, count, 1.0, 2.0),
-            "type": kind}
+    return {
+        "long_factor": random_factors(seed, count, 1.0, 24.0),
+        "short_factor": random_factors(seed + 1, count, 1.0, 2.0),
+        "type": kind,
+    }
 
 
 # Windows and lengths are short so that short sequences cross them. Widths that no tile divides are there on purpose.
@@ -74,38 +95,108 @@ MODELS = {
     "mha": model_spec(64, 2, 2, 2, 48, 80, features=["head_dim_32"]),
     "gqa": model_spec(96, 6, 2, 1, 72, 100, "F16", features=["grouped", "head_dim_16"]),
     "mqa": model_spec(64, 4, 1, 1, 80, 104, "BF16", features=["multi_query", "head_dim_16"]),
-    "tied_f32": model_spec(64, 2, 1, 1, 40, 96, "F32", features=["tied", "grouped", "head_dim_32"], tie_word_embeddings=True),
+    "tied_f32": model_spec(
+        64, 2, 1, 1, 40, 96, "F32", features=["tied", "grouped", "head_dim_32"], tie_word_embeddings=True
+    ),
     "hd64": model_spec(128, 2, 1, 1, 40, 80, "F16", features=["grouped", "head_dim_64"]),
     "hd80": model_spec(160, 2, 1, 1, 24, 72, features=["grouped", "tied", "head_dim_80"], tie_word_embeddings=True),
     "hd96": model_spec(192, 2, 1, 1, 24, 48, features=["grouped", "tied", "head_dim_96"], tie_word_embeddings=True),
     "hd96_window": model_spec(96, 1, 1, 2, 32, 64, "F16", features=["window", "head_dim_96"], sliding_window=17),
     "hd128": model_spec(128, 1, 1, 1, 24, 64, features=["head_dim_128"]),
-    "hd128_wide": model_spec(40, 4, 2, 1, 24, 64, features=["grouped", "explicit_head_dim", "head_dim_128"], head_dim=128),
+    "hd128_wide": model_spec(
+        40, 4, 2, 1, 24, 64, features=["grouped", "explicit_head_dim", "head_dim_128"], head_dim=128
+    ),
     "hd24_odd": model_spec(72, 3, 3, 1, 51, 97, "F16", features=["head_dim_24", "odd_widths"]),
     "hd8_odd": model_spec(40, 5, 1, 2, 37, 101, "F32", features=["multi_query", "head_dim_8", "odd_widths"]),
     "window7": model_spec(48, 2, 1, 3, 64, 96, features=["grouped", "window", "head_dim_24"], sliding_window=7),
-    "window16": model_spec(64, 4, 2, 2, 48, 80, "F16", features=["grouped", "window", "head_dim_16"], sliding_window=16),
+    "window16": model_spec(
+        64, 4, 2, 2, 48, 80, "F16", features=["grouped", "window", "head_dim_16"], sliding_window=16
+    ),
     "window1": model_spec(32, 2, 2, 2, 48, 96, "F16", features=["window", "head_dim_16"], sliding_window=1),
-    "partial50": model_spec(64, 2, 1, 1, 48, 96, features=["grouped", "partial_rotary", "head_dim_32"],
-                            partial_rotary_factor=0.5),
-    "partial40": model_spec(64, 2, 2, 1, 64, 96, "F16", features=["partial_rotary", "head_dim_32"],
-                            partial_rotary_factor=0.4),  # int(12.8): 12 of 32 rotate
-    "theta": model_spec(64, 2, 1, 1, 64, 96, features=["grouped", "head_dim_32"], rope_theta=500000.0, rms_norm_eps=1e-6),
-    "longrope": model_spec(64, 2, 1, 2, 40, 80, features=["grouped", "longrope", "head_dim_32"],
-                           max_position_embeddings=256, original_max_position_embeddings=32, rope_scaling=longrope(7, 16)),
-    "su_partial": model_spec(48, 2, 1, 2, 40, 80, "F16", features=["grouped", "longrope", "partial_rotary", "window",
-                             "head_dim_24"], max_position_embeddings=128, original_max_position_embeddings=24,
-                             partial_rotary_factor=0.75, sliding_window=20, rope_scaling=longrope(9, 9, "su")),
+    "partial50": model_spec(
+        64, 2, 1, 1, 48, 96, features=["grouped", "partial_rotary", "head_dim_32"], partial_rotary_factor=0.5
+    ),
+    "partial40": model_spec(
+        64, 2, 2, 1, 64, 96, "F16", features=["partial_rotary", "head_dim_32"], partial_rotary_factor=0.4
+    ),  # int(12.8): 12 of 32 rotate
+    "theta": model_spec(
+        64, 2, 1, 1, 64, 96, features=["grouped", "head_dim_32"], rope_theta=500000.0, rms_norm_eps=1e-6
+    ),
+    "longrope": model_spec(
+        64,
+        2,
+        1,
+        2,
+        40,
+        80,
+        features=["grouped", "longrope", "head_dim_32"],
+        max_position_embeddings=256,
+        original_max_position_embeddings=32,
+        rope_scaling=longrope(7, 16),
+    ),
+    "su_partial": model_spec(
+        48,
+        2,
+        1,
+        2,
+        40,
+        80,
+        "F16",
+        features=["grouped", "longrope", "partial_rotary", "window", "head_dim_24"],
+        max_position_embeddings=128,
+        original_max_position_embeddings=24,
+        partial_rotary_factor=0.75,
+        sliding_window=20,
+        rope_scaling=longrope(9, 9, "su"),
+    ),
     "sharded": model_spec(48, 2, 1, 3, 24, 80, "F32", features=["grouped", "sharded", "head_dim_24"], shards=3),
-    "sharded_mixed": model_spec(64, 2, 1, 2, 64, 96, "BF16", features=["grouped", "sharded", "mixed_types", "head_dim_32"],
-                                shards=2, norm_dtype="F32"),
+    "sharded_mixed": model_spec(
+        64,
+        2,
+        1,
+        2,
+        64,
+        96,
+        "BF16",
+        features=["grouped", "sharded", "mixed_types", "head_dim_32"],
+        shards=2,
+        norm_dtype="F32",
+    ),
     "outliers": model_spec(48, 2, 1, 3, 48, 80, features=["grouped", "outliers", "head_dim_24"], outliers=True),
     "pages": model_spec(32, 4, 2, 2, 40, 96, features=["grouped", "head_dim_8", "long_sequence"]),
-    "pages_window": model_spec(32, 2, 1, 2, 40, 96, "F16", features=["grouped", "window", "head_dim_16", "long_sequence"],
-                               sliding_window=64),
+    "pages_window": model_spec(
+        32, 2, 1, 2, 40, 96, "F16", features=["grouped", "window", "head_dim_16", "long_sequence"], sliding_window=64
+    ),
 }
 
-PAGE_EDGES = [0, 1, 14, 15, 16, 17, 31, 32, 33, 47, 48, 62, 63, 64, 65, 79, 80, 127, 128, 129, 191, 192, 255, 256, 257, 299]
+PAGE_EDGES = [
+    0,
+    1,
+    14,
+    15,
+    16,
+    17,
+    31,
+    32,
+    33,
+    47,
+    48,
+    62,
+    63,
+    64,
+    65,
+    79,
+    80,
+    127,
+    128,
+    129,
+    191,
+    192,
+    255,
+    256,
+    257,
+    299,
+]
 
 # name: model, tokens, what else to write. `positions` limits logits.npy to some rows; None means all.
 CASES = {
@@ -194,8 +285,9 @@ def write_checkpoint(folder, spec, weights):
 
 def load_hf(config, weights):
     # float32 from the start: a model made in the config's type would round weights that are stored wider than it.
-    model = Phi3ForCausalLM._from_config(Phi3Config.from_dict(copy.deepcopy(config)), attn_implementation="eager",
-                                         dtype=torch.float32)
+    model = Phi3ForCausalLM._from_config(
+        Phi3Config.from_dict(copy.deepcopy(config)), attn_implementation="eager", dtype=torch.float32
+    )
     state = {k: t.float() for k, t in weights.items()}
     if config["tie_word_embeddings"]:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
@@ -212,11 +304,13 @@ def explicit_mask(tokens, window):
 
 @torch.no_grad()
 def run_hf(model, ids):
-    """fp32 logits and hidden states (each layer's output, then the final norm's). Refuses a window that is off by one."""
+    """fp32 logits and hidden states (of each layer, then of the final norm). Refuses a window that is off by one."""
     x = torch.tensor(ids, dtype=torch.long)[None]
     stages = []
-    hooks = [m.register_forward_hook(lambda _m, _i, o: stages.append((o[0] if isinstance(o, tuple) else o)[0].clone()))
-             for m in [*model.model.layers, model.model.norm]]
+    hooks = [
+        m.register_forward_hook(lambda _m, _i, o: stages.append((o[0] if isinstance(o, tuple) else o)[0].clone()))
+        for m in [*model.model.layers, model.model.norm]
+    ]
     logits = model(x, attention_mask=explicit_mask(len(ids), model.config.sliding_window), use_cache=False).logits[0]
     for hook in hooks:
         hook.remove()
@@ -228,7 +322,7 @@ def run_hf(model, ids):
 
 @torch.no_grad()
 def greedy_uncached(model, ids, count):
-    """Greedy ids by whole forward passes, and the least margin of a choice (in logits), so that no test hangs on a tie."""
+    """Greedy ids by whole forward passes, and the least margin of a choice in logits: no test shall hang on a tie."""
     ids, margin = list(ids), np.inf
     for _ in range(count):
         mask = explicit_mask(len(ids), model.config.sliding_window)
@@ -250,16 +344,26 @@ def write_case(name, model_name, tokens, options, model, weights):
     exact = forward_fp64(spec["config"], {k: t.float().numpy() for k, t in weights.items()}, ids)
     error = relative_error(logits, exact)
     if not np.isfinite(logits).all() or error > 5e-6 or logits.std() < 0.3:
-        sys.exit(f"{name}: logits differ from fp64 by {error:.2e} (limit 5e-6) or are degenerate (std {logits.std():.3f})")
+        sys.exit(
+            f"{name}: logits differ from fp64 by {error:.2e} (limit 5e-6) or are degenerate (std {logits.std():.3f})"
+        )
     rows = sorted(set(options.get("positions") or range(tokens)))
     folder = ROOT / "cases" / name
     folder.mkdir(parents=True)
     np.save(folder / "ids.npy", ids)
     np.save(folder / "logits.npy", np.ascontiguousarray(logits[rows]))
-    entry = {"name": name, "model": f"models/{model_name}", "case": f"cases/{name}", "tokens": tokens, "rows": rows,
-             "features": spec["features"] + ([f"shards_{spec['shards']}"] if spec["shards"] > 1 else []),
-             "dtype": spec["dtype"], "fp64": bool(options.get("fp64")), "hidden": len(stages) - 1 if options.get("hidden") else 0,
-             "hf_fp32_error": float(f"{error:.3g}")}
+    entry = {
+        "name": name,
+        "model": f"models/{model_name}",
+        "case": f"cases/{name}",
+        "tokens": tokens,
+        "rows": rows,
+        "features": spec["features"] + ([f"shards_{spec['shards']}"] if spec["shards"] > 1 else []),
+        "dtype": spec["dtype"],
+        "fp64": bool(options.get("fp64")),
+        "hidden": len(stages) - 1 if options.get("hidden") else 0,
+        "hf_fp32_error": float(f"{error:.3g}"),
+    }
     if options.get("fp64"):
         np.save(folder / "logits_fp64.npy", np.ascontiguousarray(exact[rows]))
     if options.get("hidden"):

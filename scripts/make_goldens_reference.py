@@ -66,7 +66,7 @@ def mlp(x, weight, prefix):
 
 
 def forward(config, weights, ids):
-    """Returns the fp64 logits [tokens, vocab] of `ids`. `weights` maps tensor names to arrays, `config` is config.json."""
+    """The fp64 logits [tokens, vocab] of `ids`. `weights` maps tensor names to arrays, `config` is config.json."""
     weight = {name: np.asarray(w, dtype=np.float64) for name, w in weights.items()}
     eps = config["rms_norm_eps"]
     x = weight["model.embed_tokens.weight"][ids]

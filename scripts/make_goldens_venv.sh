@@ -5,9 +5,12 @@ if [ -n "${PHI3_PYTHON:-}" ]; then
 else
   python=.venv/bin/python
   if ! cmp -s scripts/requirements.txt .venv/requirements.txt; then
-    echo "installing scripts/requirements.txt into .venv (once)"
+    echo "installing scripts/requirements.txt into .venv (once, some minutes)"
     python3 -m venv .venv
-    "$python" -m pip install --quiet -r scripts/requirements.txt
+    # PyTorch's own index has a build without CUDA, 200 MB instead of 3 GB; not every machine can reach it.
+    index=https://download.pytorch.org/whl/cpu
+    "$python" -c "import urllib.request as u; u.urlopen('$index/torch/', timeout=10)" 2>/dev/null || index=
+    "$python" -m pip install --quiet ${index:+--extra-index-url "$index"} -r scripts/requirements.txt
     cp scripts/requirements.txt .venv/requirements.txt
   fi
 fi

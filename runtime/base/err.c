@@ -3,16 +3,15 @@
 #include <stdio.h>
 #include <string.h>
 
-bool err_set(struct err *e, const char *fmt, ...) {
+void err_set_text(struct err *e, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
   vsnprintf(e->text, sizeof e->text, fmt, ap);
   va_end(ap);
   e->no_memory = false;
-  return false;
 }
 
-bool err_context(struct err *e, const char *fmt, ...) {
+void err_add_context(struct err *e, const char *fmt, ...) {
   char old[sizeof e->text];
   memcpy(old, e->text, sizeof old);
   va_list ap;
@@ -22,11 +21,9 @@ bool err_context(struct err *e, const char *fmt, ...) {
   if (n < 0) n = 0;
   // what does not fit is cut off
   if ((size_t)n < sizeof e->text && snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", old) < 0) e->text[n] = 0;
-  return false;
 }
 
-bool err_no_memory(struct err *e, size_t bytes, const char *what) {
-  err_set(e, "not enough memory: %zu bytes for %s; close other programs or use a smaller model or context", bytes, what);
+void err_set_no_memory(struct err *e, size_t bytes, const char *what) {
+  err_set_text(e, "not enough memory: %zu bytes for %s; close other programs or use a smaller model or context", bytes, what);
   e->no_memory = true;
-  return false;
 }

@@ -13,7 +13,8 @@ struct file {
 bool file_map(struct file *f, const char *path, struct err *e);
 void file_unmap(struct file *f);
 
-// Writes `size` bytes to `path` by way of a temporary file beside it that is renamed when complete.
+// Writes `size` bytes to `path` by way of a temporary file beside it that is renamed when complete. What is no file
+// (/dev/stdout, a pipe) is written to as it is.
 bool file_write(const char *path, const void *data, size_t size, struct err *e);
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);

@@ -3,19 +3,29 @@
 #include "runtime/base/mem.h"
 #include <string.h>
 
+// Set when an allocation fails, which Jansson may report as a syntax error or not at all.
+static _Thread_local bool alloc_failed;
+
+static void *alloc(size_t bytes) {
+  void *p = mem_raw_alloc(bytes);
+  if (!p) alloc_failed = true;
+  return p;
+}
+
 void json_use_mem(void) {
   json_malloc_t m;
   json_free_t f;
   json_get_alloc_funcs(&m, &f);
-  if (m != mem_raw_alloc) json_set_alloc_funcs(mem_raw_alloc, mem_raw_free);
+  if (m != alloc) json_set_alloc_funcs(alloc, mem_raw_free);
 }
 
 json_t *json_read_memory(const void *data, size_t size, const char *name, struct err *e) {
   json_use_mem();
   json_error_t je;
+  alloc_failed = false;
   json_t *root = json_loadb(data ? data : "", size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
   if (root) return root;
-  if (json_error_code(&je) == json_error_out_of_memory) err_no_memory(e, size, name);
+  if (alloc_failed) err_no_memory(e, size, name);
   else err_set(e, "%s: line %d: not valid JSON: %s", name, je.line, je.text);
   return NULL;
 }

@@ -5,20 +5,21 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-enum { MAX_THREADS = 256, SPINS = 2000 };
+enum { MAX_THREADS = 256, SPINS = 4000 };
 
+// A piece is taken by counting `left` down. Whoever has taken one may read the loop's fields: they change only when all pieces are
+// finished. A worker that comes late finds nothing left and touches nothing, so that nobody waits for a thread that got no time.
 struct pool {
   int threads, started;
   pthread_t ids[MAX_THREADS];
   pthread_mutex_t lock;
   pthread_cond_t work, done;
-  atomic_ulong generation; // counts the loops begun; a worker waits for the next one
-  bool stop;
+  atomic_bool stop, waiting; // waiting: the caller sleeps until the last piece is finished
+  atomic_int sleepers;       // workers that sleep
   void (*fn)(void *, int64_t, int64_t, int);
   void *ctx;
-  int64_t count, grain;
-  atomic_llong next; // first item not yet taken
-  atomic_int busy;   // workers that have not finished the current loop
+  int64_t count, grain, pieces;
+  atomic_llong left, finished; // pieces not yet taken; pieces done
 };
 
 struct worker {
@@ -26,39 +27,47 @@ struct worker {
   int index;
 };
 
+// Tells the processor that this is a waiting loop.
+static void relax(void) {
+#if defined __x86_64__
+  __builtin_ia32_pause();
+#elif defined __aarch64__
+  __asm__ volatile("yield");
+#endif
+}
+
 static void take_pieces(struct pool *p, int thread) {
-  for (;;) {
-    int64_t begin = atomic_fetch_add(&p->next, p->grain);
-    if (begin >= p->count) return;
+  long long left = atomic_load(&p->left);
+  while (left > 0) {
+    if (!atomic_compare_exchange_weak(&p->left, &left, left - 1)) continue;
+    int64_t pieces = p->pieces, begin = (pieces - left) * p->grain;
     int64_t end = p->count - begin < p->grain ? p->count : begin + p->grain;
     p->fn(p->ctx, begin, end, thread);
+    if (atomic_fetch_add(&p->finished, 1) + 1 == pieces && atomic_load(&p->waiting)) {
+      pthread_mutex_lock(&p->lock);
+      pthread_cond_signal(&p->done);
+      pthread_mutex_unlock(&p->lock);
+    }
+    left = atomic_load(&p->left);
   }
 }
 
 // A short spin first: in decoding the next loop comes within microseconds.
-static bool wait_for_work(struct pool *p, unsigned long seen) {
-  for (int i = 0; i < SPINS; i++)
-    if (atomic_load(&p->generation) != seen) break;
+static bool wait_for_work(struct pool *p) {
+  for (int i = 0; i < SPINS; i++, relax())
+    if (atomic_load(&p->left) > 0) return true;
   pthread_mutex_lock(&p->lock);
-  while (atomic_load(&p->generation) == seen && !p->stop) pthread_cond_wait(&p->work, &p->lock);
-  bool go = !p->stop;
+  atomic_fetch_add(&p->sleepers, 1);
+  while (atomic_load(&p->left) <= 0 && !atomic_load(&p->stop)) pthread_cond_wait(&p->work, &p->lock);
+  atomic_fetch_sub(&p->sleepers, 1);
   pthread_mutex_unlock(&p->lock);
-  return go;
+  return !atomic_load(&p->stop);
 }
 
 static void *work(void *arg) {
   struct worker w = *(struct worker *)arg;
   mem_free(arg);
-  unsigned long seen = 0;
-  while (wait_for_work(w.pool, seen)) {
-    seen++;
-    take_pieces(w.pool, w.index);
-    if (atomic_fetch_sub(&w.pool->busy, 1) == 1) {
-      pthread_mutex_lock(&w.pool->lock);
-      pthread_cond_signal(&w.pool->done);
-      pthread_mutex_unlock(&w.pool->lock);
-    }
-  }
+  while (wait_for_work(w.pool)) take_pieces(w.pool, w.index);
   return NULL;
 }
 
@@ -95,7 +104,7 @@ struct pool *pool_open(int threads, struct err *e) {
 void pool_close(struct pool *p) {
   if (!p) return;
   pthread_mutex_lock(&p->lock);
-  p->stop = true;
+  atomic_store(&p->stop, true);
   pthread_cond_broadcast(&p->work);
   pthread_mutex_unlock(&p->lock);
   for (int i = 1; i <= p->started; i++) pthread_join(p->ids[i], NULL);
@@ -118,16 +127,20 @@ void pool_for(struct pool *p, int64_t count, int64_t grain, void (*fn)(void *, i
   p->ctx = ctx;
   p->count = count;
   p->grain = grain;
-  atomic_store(&p->next, 0);
-  atomic_store(&p->busy, p->started);
-  pthread_mutex_lock(&p->lock);
-  atomic_fetch_add(&p->generation, 1);
-  pthread_cond_broadcast(&p->work);
-  pthread_mutex_unlock(&p->lock);
+  p->pieces = (count - 1) / grain + 1;
+  atomic_store(&p->finished, 0);
+  atomic_store(&p->left, p->pieces);
+  if (atomic_load(&p->sleepers) > 0) {
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_broadcast(&p->work);
+    pthread_mutex_unlock(&p->lock);
+  }
   take_pieces(p, 0);
-  for (int i = 0; i < SPINS; i++)
-    if (atomic_load(&p->busy) == 0) return;
+  for (int i = 0; i < SPINS; i++, relax())
+    if (atomic_load(&p->finished) == p->pieces) return;
   pthread_mutex_lock(&p->lock);
-  while (atomic_load(&p->busy) != 0) pthread_cond_wait(&p->done, &p->lock);
+  atomic_store(&p->waiting, true);
+  while (atomic_load(&p->finished) != p->pieces) pthread_cond_wait(&p->done, &p->lock);
+  atomic_store(&p->waiting, false);
   pthread_mutex_unlock(&p->lock);
 }

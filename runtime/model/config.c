@@ -48,20 +48,20 @@ bool config_check(const struct config *c, const char *file, struct err *e) {
          is_positive(file, "the norm's epsilon", c->rms_eps, e) && check_heads(c, file, e) && check_rope(c, file, e);
 }
 
-static float *copy_factors(const float *src, int32_t n, struct err *e) {
-  float *p = mem_alloc((size_t)n, sizeof *p, "rotary factors", e);
+static double *copy_factors(const double *src, int32_t n, struct err *e) {
+  double *p = mem_alloc((size_t)n, sizeof *p, "rotary factors", e);
   return p ? memcpy(p, src, (size_t)n * sizeof *p) : NULL;
 }
 
-bool config_set_longrope(struct config *c, const float *short_factor, const float *long_factor, double factor, double attention_factor,
+bool config_set_longrope(struct config *c, const double *short_factor, const double *long_factor, double factor, double attention_factor,
                          struct err *e) {
   c->short_factor = copy_factors(short_factor, c->rotary_dim / 2, e);
   c->long_factor = copy_factors(long_factor, c->rotary_dim / 2, e);
   if (!c->short_factor || !c->long_factor) return false;
   c->rope = ROPE_LONGROPE;
   if (factor <= 0) factor = (double)c->max_positions / c->original_max_positions;
-  if (attention_factor > 0) c->rope_scale = (float)attention_factor;
-  else c->rope_scale = factor <= 1 ? 1.0f : (float)sqrt(1 + log(factor) / log(c->original_max_positions));
+  if (attention_factor > 0) c->rope_scale = attention_factor;
+  else c->rope_scale = factor <= 1 ? 1 : sqrt(1 + log(factor) / log(c->original_max_positions));
   return true;
 }
 

@@ -20,12 +20,12 @@ struct config {
   int32_t max_positions;
   int32_t original_max_positions; // equals max_positions without longrope
   int32_t sliding_window;  // keys a query sees, itself among them; 0: all
-  float rms_eps;
-  float rope_theta;        // rotary base
+  double rms_eps;
+  double rope_theta;        // rotary base
   int32_t rotary_dim;      // leading channels of each head that are rotated; even
   enum rope_kind rope;
-  float *short_factor, *long_factor; // [rotary_dim / 2] with longrope, else NULL; owned
-  float rope_scale;        // factor on cos and sin: 1, or longrope's
+  double *short_factor, *long_factor; // [rotary_dim / 2] with longrope, else NULL; owned
+  double rope_scale;       // factor on cos and sin: 1, or longrope's
   bool tied_embeddings;    // the LM head is the embedding
   int32_t bos_id, pad_id;  // -1: none
   int32_t end_ids[CONFIG_MAX_END_IDS]; // ids at which generation stops
@@ -43,7 +43,7 @@ bool config_read_gguf(struct config *c, const struct gguf *g, struct err *e);
 // Makes `c` a longrope model with copies of two sets of rotary_dim / 2 factors. `attention_factor` goes to rope_scale; when it is
 // not positive, the paper's is taken: sqrt(1 + ln(factor) / ln(original_max_positions)), 1 when factor <= 1, with factor = max_positions
 // / original_max_positions when that is not positive (LongRoPE, arXiv 2402.13753).
-bool config_set_longrope(struct config *c, const float *short_factor, const float *long_factor, double factor, double attention_factor,
+bool config_set_longrope(struct config *c, const double *short_factor, const double *long_factor, double factor, double attention_factor,
                          struct err *e);
 // Adds an end id unless it is there already or lies outside the vocabulary; false and an error when there are too many.
 bool config_add_end_id(struct config *c, int64_t id, const char *file, struct err *e);

@@ -1,6 +1,7 @@
 // The model's numbers from GGUF metadata. Keys: llama.cpp's gguf-py/gguf/constants.py.
 #include "runtime/model/config.h"
 #include "runtime/model/gguf.h"
+#include "runtime/model/name.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -55,21 +56,15 @@ static bool read_heads(const struct config *c, const struct gguf *g, const char 
   return to_i32(g, key, first, out, e);
 }
 
-static void copy_text(char *dst, size_t size, const struct gguf_string *s) {
-  size_t n = s->len < size - 1 ? s->len : size - 1;
-  for (size_t i = 0; i < n; i++) dst[i] = (unsigned char)s->data[i] < 32 ? ' ' : s->data[i]; // it will be printed
-  dst[n] = 0;
-}
-
 static bool read_architecture(struct config *c, const struct gguf *g, struct err *e) {
   struct gguf_string s;
   if (!gguf_get_string(g, "general.architecture", &s, e)) return false;
-  copy_text(c->architecture, sizeof c->architecture, &s);
+  name_copy(c->architecture, sizeof c->architecture, s.data, s.len);
   if (strcmp(c->architecture, "phi3") != 0 && strcmp(c->architecture, "llama") != 0)
     return err_set(e, "%s: architecture '%s' is not supported; this program runs phi3 and llama", g->file.path, c->architecture);
   if (!gguf_find(g, "general.name")) return true;
   if (!gguf_get_string(g, "general.name", &s, e)) return false;
-  copy_text(c->name, sizeof c->name, &s);
+  name_copy(c->name, sizeof c->name, s.data, s.len);
   return true;
 }
 
@@ -103,7 +98,7 @@ static bool read_sizes(struct config *c, const struct gguf *g, struct err *e) {
     return false;
   if (value_dim != c->head_dim)
     return err_set(e, "%s: keys have %d channels a head and values %d; different sizes are not supported", g->file.path, c->head_dim, value_dim);
-  c->rms_eps = (float)eps;
+  c->rms_eps = eps;
   return true;
 }
 
@@ -127,10 +122,10 @@ static bool read_rope(struct config *c, const struct gguf *g, struct err *e) {
   bool longrope = type.len == 8 && memcmp(type.data, "longrope", 8) == 0;
   if (linear != 1 || (!none && !longrope)) {
     char text[32] = "linear";
-    if (linear == 1) copy_text(text, sizeof text, &type);
+    if (linear == 1) name_copy(text, sizeof text, type.data, type.len);
     return err_set(e, "%s: rope scaling '%s' is not supported, expected none or longrope", g->file.path, text);
   }
-  c->rope_theta = (float)theta;
+  c->rope_theta = theta;
   c->rope_scale = 1;
   return true;
 }

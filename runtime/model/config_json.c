@@ -3,6 +3,7 @@
 #include "runtime/base/json.h"
 #include "runtime/base/mem.h"
 #include "runtime/model/config.h"
+#include "runtime/model/name.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -70,7 +71,7 @@ static bool read_string(const struct source *s, const char *key, char *out, size
   const json_t *v = find(s, key);
   if (!v) return true;
   if (!json_is_string(v)) return wrong_type(s, key, v, "a string", e);
-  snprintf(out, size, "%s", json_string_value(v));
+  name_copy(out, size, json_string_value(v), json_string_length(v));
   return true;
 }
 
@@ -79,7 +80,7 @@ static bool check_architecture(const struct source *s, struct config *c, struct 
   if (!list) { // a configuration saved without a model
     if (!json_is_string(type)) return err_set(e, "%s: names no architecture; this program runs %s", s->file, supported);
     if (strcmp(json_string_value(type), "phi3") != 0)
-      return err_set(e, "%s: model type %.64s is not supported; this program runs %s", s->file, json_string_value(type), supported);
+      return err_set(e, "%s: model type %s is not supported; this program runs %s", s->file, name_show(json_string_value(type)).text, supported);
   }
   const char *first = NULL;
   size_t i;
@@ -90,7 +91,8 @@ static bool check_architecture(const struct source *s, struct config *c, struct 
     if (!first || strcmp(json_string_value(v), supported) == 0) first = json_string_value(v);
   }
   if (list && (!first || strcmp(first, supported) != 0))
-    return err_set(e, "%s: architecture %.64s is not supported; this program runs %s", s->file, first ? first : "(none)", supported);
+    return err_set(e, "%s: architecture %s is not supported; this program runs %s", s->file, name_show(first ? first : "(none)").text,
+                   supported);
   snprintf(c->architecture, sizeof c->architecture, "%s", supported);
   return true;
 }
@@ -111,7 +113,7 @@ static bool refuse_features(const struct source *s, struct err *e) {
   if (!q) return true;
   const json_t *method = json_object_get(q, "quant_method");
   return err_set(e, "%s: quantization_config (%s) is not supported in a Hugging Face folder; use float weights or a GGUF file", s->file,
-                 json_is_string(method) ? json_string_value(method) : "unknown method");
+                 name_show(json_is_string(method) ? json_string_value(method) : "unknown method").text);
 }
 
 static bool read_sizes(const struct source *s, struct config *c, struct err *e) {
@@ -126,13 +128,13 @@ static bool read_sizes(const struct source *s, struct config *c, struct err *e) 
       !read_i32(s, "max_position_embeddings", 4096, &c->max_positions, e) || !read_number(s, "rms_norm_eps", 1e-5, &eps, e) ||
       !read_bool(s, "tie_word_embeddings", &c->tied_embeddings, e) || !read_i32(s, "sliding_window", 0, &c->sliding_window, e))
     return false;
-  c->rms_eps = (float)eps;
+  c->rms_eps = eps;
   if (find(s, "sliding_window") && c->sliding_window < 1)
     return err_set(e, "%s: sliding_window is %d, expected null or at least 1", s->file, c->sliding_window);
   return true;
 }
 
-static float *read_factors(const struct source *s, const char *key, int32_t count, struct err *e) {
+static double *read_factors(const struct source *s, const char *key, int32_t count, struct err *e) {
   const json_t *v = find(s, key);
   if (!v || !json_is_array(v)) {
     err_set(e, "%s: rope_scaling: %s is missing, expected an array of %d numbers", s->file, key, count);
@@ -142,7 +144,7 @@ static float *read_factors(const struct source *s, const char *key, int32_t coun
     err_set(e, "%s: rope_scaling: %s has %zu numbers, expected %d, half the rotated channels", s->file, key, json_array_size(v), count);
     return NULL;
   }
-  float *f = mem_alloc((size_t)count, sizeof *f, "rotary factors", e);
+  double *f = mem_alloc((size_t)count, sizeof *f, "rotary factors", e);
   for (int32_t i = 0; f && i < count; i++) {
     const json_t *n = json_array_get(v, (size_t)i);
     if (!json_is_number(n)) {
@@ -150,7 +152,7 @@ static float *read_factors(const struct source *s, const char *key, int32_t coun
       mem_free(f);
       return NULL;
     }
-    f[i] = (float)json_number_value(n);
+    f[i] = json_number_value(n);
   }
   return f;
 }
@@ -165,8 +167,8 @@ static bool read_longrope(const struct source *rope, struct config *c, const cha
                    c->rotary_dim, c->original_max_positions, CONFIG_MAX_HEAD_DIM);
   double factor, attention_factor;
   if (!read_number(rope, "factor", 0, &factor, e) || !read_number(rope, "attention_factor", 0, &attention_factor, e)) return false;
-  float *s = read_factors(rope, "short_factor", c->rotary_dim / 2, e);
-  float *l = s ? read_factors(rope, "long_factor", c->rotary_dim / 2, e) : NULL;
+  double *s = read_factors(rope, "short_factor", c->rotary_dim / 2, e);
+  double *l = s ? read_factors(rope, "long_factor", c->rotary_dim / 2, e) : NULL;
   bool ok = l && config_set_longrope(c, s, l, factor, attention_factor, e);
   mem_free(s);
   mem_free(l);
@@ -188,7 +190,7 @@ static bool read_rope(const struct source *s, struct config *c, struct err *e) {
       !read_i32(s, "original_max_position_embeddings", 4096, &c->original_max_positions, e))
     return false;
   if (!(partial > 0 && partial <= 1)) return err_set(e, "%s: partial_rotary_factor is %g, expected above 0 and up to 1", s->file, partial);
-  c->rope_theta = (float)theta;
+  c->rope_theta = theta;
   c->rotary_dim = (int32_t)(c->head_dim * partial);
   c->rope_scale = 1;
   if (strcmp(type, "su") == 0 || strcmp(type, "longrope") == 0 || strcmp(type, "yarn") == 0) return read_longrope(&rope, c, type, e);

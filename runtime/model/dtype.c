@@ -40,14 +40,15 @@ static uint16_t load_u16(const uint8_t *p) {
 
 static float load_f16(const uint8_t *p) { return f16_to_f32(load_u16(p)); }
 
-// Without branches, so that it is vectorized: a half's bits, moved to the place of a float's, are its value times 2^-112,
-// subnormals included. Infinity and NaN get the largest exponent.
+// Without branches, so that it is vectorized, and without fp32 subnormals, which are slow on many processors.
 static void from_f16(const uint8_t *src, float *dst, int64_t n) {
   for (int64_t i = 0; i < n; i++) {
     uint32_t h = load_u16(src + 2 * i), magnitude = h & 0x7fffu;
-    uint32_t finite = f32_to_bits(f32_from_bits(magnitude << 13) * 0x1p112f);
-    uint32_t special = 0x7f800000u | magnitude << 13;
-    dst[i] = f32_from_bits((magnitude >= 0x7c00u ? special : finite) | (h & 0x8000u) << 16);
+    uint32_t subnormal = f32_to_bits((float)(int32_t)magnitude * 0x1p-24f); // exact
+    uint32_t normal = (magnitude << 13) + (112u << 23);                     // 127 - 15: the difference of the exponents' biases
+    uint32_t special = 0x7f800000u | magnitude << 13;                       // infinity and NaN
+    uint32_t bits = magnitude < 0x400u ? subnormal : magnitude < 0x7c00u ? normal : special;
+    dst[i] = f32_from_bits(bits | (h & 0x8000u) << 16);
   }
 }
 
@@ -119,12 +120,15 @@ static void block_q6_k(const uint8_t *p, float *dst) {
   const uint8_t *low = p, *high = p + QK_K / 2;
   const int8_t *scale = (const int8_t *)(high + QK_K / 4);
   float d = load_f16(p + BYTES_Q6_K - 2);
-  for (int half = 0; half < 2; half++, low += 64, high += 32, scale += 8)
-    for (int k = 0; k < 4; k++, dst += 32)
-      for (int i = 0; i < 32; i++) {
-        int q = (low[32 * (k % 2) + i] >> (4 * (k / 2)) & 15) | (high[i] >> (2 * k) & 3) << 4;
-        dst[i] = d * (float)scale[2 * k + i / 16] * (float)(q - 32);
-      }
+  for (int g = 0; g < QK_K / 16; g++, dst += 16) { // groups of one scale
+    int half = g / 8, k = g / 2 % 4, first = g % 2 * 16, low_shift = k / 2 * 4, high_shift = 2 * k;
+    const uint8_t *l = low + 64 * half + k % 2 * 32 + first, *h = high + 32 * half + first;
+    float ds = d * (float)scale[g];
+    for (int i = 0; i < 16; i++) {
+      int q = (l[i] >> low_shift & 15) | (h[i] >> high_shift & 3) << 4;
+      dst[i] = ds * (float)(q - 32);
+    }
+  }
 }
 
 void dtype_to_f32(enum dtype t, const void *src, float *dst, int64_t n) {

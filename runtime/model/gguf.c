@@ -188,7 +188,7 @@ static bool read_header(struct cursor *c, uint64_t *num_tensors, uint64_t *num_v
   char magic[4];
   snprintf(c->what, sizeof c->what, "the header");
   if (left(c) < sizeof magic || memcmp(c->file->data, "GGUF", sizeof magic) != 0)
-    return err_set(e, "%s: not a GGUF file: it does not begin with 'GGUF'", c->file->path);
+    return err_set(e, "%s: not a GGUF file: it does not begin with 'GGUF'; a Hugging Face model is given as its folder", c->file->path);
   c->pos = sizeof magic;
   if (!take(c, &version, sizeof version, "the version", e)) return false;
   if (version == __builtin_bswap32(VERSION)) return err_set(e, "%s: big-endian GGUF is not supported", c->file->path);

@@ -56,7 +56,7 @@ static bool add_tensor(const struct gguf *g, const struct gguf_tensor *t, struct
 }
 
 // The factors of one set, in a new array; *factors stays NULL when the file has none.
-static bool read_factors(const struct config *c, const struct gguf *g, const struct tensor_list *l, const char *name, float **factors,
+static bool read_factors(const struct config *c, const struct gguf *g, const struct tensor_list *l, const char *name, double **factors,
                          struct err *e) {
   for (int64_t i = 0; i < l->count; i++) {
     const struct found_tensor *t = &l->items[i];
@@ -65,7 +65,11 @@ static bool read_factors(const struct config *c, const struct gguf *g, const str
       return err_set(e, "%s: tensor '%s': type %s, shape [%lld, %lld], expected F32 of [%d], half the rotated channels", g->file.path, name,
                      dtype_info(t->type)->name, (long long)t->rows, (long long)t->cols, c->rotary_dim / 2);
     *factors = mem_alloc((size_t)t->cols, sizeof **factors, "rotary factors", e);
-    if (*factors) dtype_to_f32(DTYPE_F32, g->file.data + t->begin, *factors, t->cols);
+    for (int64_t j = 0; *factors && j < t->cols; j++) {
+      float f;
+      dtype_to_f32(DTYPE_F32, g->file.data + t->begin + j * (int64_t)sizeof f, &f, 1);
+      (*factors)[j] = (double)f;
+    }
     return *factors != NULL;
   }
   return true;
@@ -83,7 +87,7 @@ static bool set_plain(struct config *c, const struct gguf *g, struct err *e) {
   return err_set(e, "%s: rope scaling is longrope, but tensor 'rope_factors_short.weight' is missing", g->file.path);
 }
 
-static bool set_longrope(struct config *c, const struct gguf *g, const float *short_factor, const float *long_factor, struct err *e) {
+static bool set_longrope(struct config *c, const struct gguf *g, const double *short_factor, const double *long_factor, struct err *e) {
   char key[64];
   double attention_factor = 0;
   snprintf(key, sizeof key, "%.8s.rope.scaling.attn_factor", c->architecture);
@@ -94,7 +98,7 @@ static bool set_longrope(struct config *c, const struct gguf *g, const float *sh
 }
 
 static bool read_longrope(struct config *c, const struct gguf *g, const struct tensor_list *l, struct err *e) {
-  float *s = NULL, *n = NULL;
+  double *s = NULL, *n = NULL;
   bool ok = read_factors(c, g, l, "rope_factors_short.weight", &s, e) && read_factors(c, g, l, "rope_factors_long.weight", &n, e);
   if (ok && !s != !n) ok = err_set(e, "%s: has only one of rope_factors_short.weight and rope_factors_long.weight", g->file.path);
   else if (ok) ok = s ? set_longrope(c, g, s, n, e) : set_plain(c, g, e);
@@ -103,8 +107,17 @@ static bool read_longrope(struct config *c, const struct gguf *g, const struct t
   return ok;
 }
 
+// A model in several GGUF files, of which this is one.
+static bool is_whole(const struct gguf *g, struct err *e) {
+  int64_t parts;
+  if (!gguf_find(g, "split.count")) return true;
+  if (!gguf_get_i64(g, "split.count", &parts, e)) return false;
+  return parts <= 1 || err_set(e, "%s: is one of %lld parts, which is not supported; merge them with llama-gguf-split --merge", g->file.path,
+                               (long long)parts);
+}
+
 static bool read_all(struct config *c, const struct gguf *g, struct tensor_list *l, struct err *e) {
-  if (!config_read_gguf(c, g, e)) return false;
+  if (!is_whole(g, e) || !config_read_gguf(c, g, e)) return false;
   for (uint64_t i = 0; i < g->num_tensors; i++)
     if (!add_tensor(g, &g->tensors[i], l, e)) return false;
   return tensor_list_check_layout(l, 0, &g->file, g->data_offset, g->alignment, e) && read_longrope(c, g, l, e) &&

@@ -53,7 +53,7 @@ static char *resolve(const char *path, struct err *e) {
     if (!has_file(path, "config.json", &config, e)) return NULL;
     if (!config && !only_gguf(path, &gguf, e)) return NULL;
     if (!config && !gguf) {
-      err_set(e, "%s: holds neither config.json nor a .gguf file", path);
+      err_set(e, "%s: holds neither config.json nor a .gguf file; if scripts/get_model.sh was interrupted there, run it again", path);
       return NULL;
     }
   }

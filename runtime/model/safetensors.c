@@ -30,7 +30,7 @@ static bool read_type(const struct header *h, const char *name, const json_t *v,
     *type = readable[i];
     if (strcmp(dtype_info(*type)->name, s) == 0) return true;
   }
-  return err_set(e, "%s: tensor '%s': type %.32s is not supported, expected F32, F16 or BF16", h->file->path, name, s);
+  return err_set(e, "%s: tensor '%s': type %s is not supported, expected F32, F16 or BF16", h->file->path, name, name_show(s).text);
 }
 
 static bool read_shape(const struct header *h, const char *name, const json_t *v, struct found_tensor *t, struct err *e) {
@@ -134,31 +134,31 @@ static json_t *index_of(const struct tensor_list *l, struct err *e) {
 }
 
 // Every tensor of the index must be in the shard that it names. `shard_of` holds, in the order of `map`, numbers of files.
-static bool check_index(const struct model *m, const char *index, const json_t *map, const int32_t *shard_of, const struct tensor_list *l,
+static bool check_index(const struct model *m, const char *index, json_t *map, const int32_t *shard_of, const struct tensor_list *l,
                         struct err *e) {
   size_t next = 0;
   const char *name;
   json_t *v, *have = index_of(l, e);
   bool ok = have != NULL;
-  json_object_foreach((json_t *)map, name, v) {
+  json_object_foreach(map, name, v) {
     const json_t *file = json_object_get(have, name);
     int32_t shard = shard_of[next++];
     if (ok && (!file || json_integer_value(file) != shard))
-      ok = err_set(e, "%s: tensor '%.200s' should be in %s, which does not have it", index, name, m->files[shard].path);
+      ok = err_set(e, "%s: tensor '%s' should be in %s, which does not have it", index, name_show(name).text, m->files[shard].path);
   }
   json_decref(have);
   return ok;
 }
 
 // The shards' names, each once, in order of appearance; fills shard_of.
-static bool list_shards(const char *index, const json_t *map, const char **names, int32_t *shard_of, int32_t *count, struct err *e) {
+static bool list_shards(const char *index, json_t *map, const char **names, int32_t *shard_of, int32_t *count, struct err *e) {
   size_t next = 0;
   const char *name;
   json_t *v;
-  json_object_foreach((json_t *)map, name, v) {
+  json_object_foreach(map, name, v) {
     const char *file = json_string_value(v);
     if (!file || !name_is_valid(file, strlen(file)) || strchr(file, '/') || file[0] == '.')
-      return err_set(e, "%s: tensor '%.200s' names no file of this folder", index, name);
+      return err_set(e, "%s: tensor '%s' names no file of this folder", index, name_show(name).text);
     int32_t i = 0;
     while (i < *count && strcmp(names[i], file) != 0) i++;
     if (i == MAX_SHARDS) return err_set(e, "%s: more than %d files", index, MAX_SHARDS);
@@ -172,7 +172,7 @@ static bool list_shards(const char *index, const json_t *map, const char **names
 static bool read_shards(struct model *m, const char *dir, const char *index, struct tensor_list *l, struct err *e) {
   json_t *root = json_read_file(index, e);
   if (!root) return false;
-  const json_t *map = json_object_get(root, "weight_map");
+  json_t *map = json_object_get(root, "weight_map");
   size_t n = json_object_size(map);
   int32_t count = 0;
   bool ok = n > 0 || err_set(e, "%s: weight_map is missing or empty", index);

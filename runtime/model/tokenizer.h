@@ -36,11 +36,15 @@ bool ids_push(struct ids *ids, int32_t id, struct err *e);
 // never half a character, never a dropped or added space.
 struct decoder;
 struct decoder *decoder_open(const struct tokenizer *t, bool skip_special, struct err *e);
-// The text that `id` completes; may be empty. Valid until the next call. NULL and an error for an id that is not in the vocabulary.
+// The text that `id` completes; may be empty, and is for an id without a piece (an embedding may be padded). Valid until the next call.
+// NULL and an error for a negative id, and after decoder_finish.
 const char *decoder_push(struct decoder *d, int32_t id, size_t *len, struct err *e);
-// What is left: bytes of an unfinished character come out as U+FFFD.
+// What is left: bytes of an unfinished character come out as U+FFFD. Empty when called again.
 const char *decoder_finish(struct decoder *d, size_t *len, struct err *e);
 void decoder_close(struct decoder *d);
+
+// What one token stands for by itself, its leading space included: maybe a part of a character. A new string to be freed with mem_free.
+char *tokenizer_token_text(const struct tokenizer *t, int32_t id, size_t *len, struct err *e);
 
 struct chat_message {
   const char *role; // "system", "user", "assistant"
@@ -53,3 +57,7 @@ enum chat_format { CHAT_NONE, CHAT_PHI3, CHAT_CHATML };
 enum chat_format tokenizer_chat_format(const struct tokenizer *t);
 // The prompt's text for the messages, ending where the assistant's answer begins. A new string to be freed with mem_free.
 char *chat_render(enum chat_format f, const struct chat_message *messages, int count, struct err *e);
+// The system message that the file's own template puts where none is given; NULL: none.
+const char *tokenizer_chat_system(const struct tokenizer *t);
+// The same with the file's own format and default system message.
+char *tokenizer_chat_render(const struct tokenizer *t, const struct chat_message *messages, int count, struct err *e);

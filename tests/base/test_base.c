@@ -128,6 +128,9 @@ static void files_are_whole_or_absent(void **state) {
   assert_fails(file_map(&f, sub, &e), "not a regular file");
   assert_fails(file_map(&f, "/nowhere/x", &e), "/nowhere/x");
   assert_fails(file_write("/nowhere/x", "a", 1, &e), "/nowhere/x");
+  assert_fails(file_write("/dev/full", "a", 1, &e), "/dev/full"); // written to, not replaced
+  assert_ok(file_write("/dev/null", "a", 1, &e));
+  assert_fails(file_map(&f, "/dev/null", &e), "not a regular file");
   assert_fails(file_make_dir(path, &e), path);
   unlink(path);
   char clean[96];

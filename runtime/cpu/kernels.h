@@ -1,0 +1,88 @@
+// The tuned loops of the CPU backend: one table per instruction set, filled by runtime/cpu/simd/. All run on one thread and allocate nothing.
+// Their sums have one fixed order each, told here, so that a result does not depend on how the work was cut up.
+#pragma once
+#include "runtime/model/dtype.h"
+
+enum {
+  CPU_PAD = 16,        // rows of activations are padded with zeros to a multiple of this many floats
+  LINEAR_CHUNK = 1024, // k of a partial sum; a multiple of every quantized block
+  LINEAR_PANEL = 64,   // outputs computed at a time
+  LINEAR_ROWS = 240,   // rows of activations at a time; a multiple of every tile's height
+  LINEAR_TILE = 6,     // most rows of a register tile
+  ATTENTION_KEYS = 64, // keys of a tile; tile t holds the keys at positions [64 t, 64 t + 64)
+  ATTENTION_ROWS = 48, // (query, head) pairs at a time
+  ATTENTION_DIM = 128, // largest head
+};
+
+struct weight_row {
+  const void *data; // as stored; may be unaligned
+  enum dtype type;
+};
+
+// out[r, o] = sum over k of x[r, k] w[o, k]. Lane l sums k = l (mod lanes) of a chunk in ascending order with fused multiply-adds, the lanes are
+// added by a fixed tree and the chunks' sums in ascending order.
+struct linear_task {
+  const struct weight_row *w; // [num_outputs], of k elements each
+  int32_t num_outputs;        // at most LINEAR_PANEL
+  int32_t num_rows;           // at most LINEAR_ROWS
+  int64_t k;
+  const float *x; // [num_rows, k], rows `ldx` apart and zero from k to the next multiple of CPU_PAD
+  int64_t ldx;
+  float *out;     // [num_rows, LINEAR_PANEL]
+};
+
+struct linear_scratch {
+  float weights[LINEAR_PANEL * LINEAR_CHUNK], x[LINEAR_TILE * LINEAR_CHUNK];
+};
+
+// Where the keys and values of one layer and one key-value head lie. In a page, keys are [head_dim, page_size] and values [page_size, head_dim].
+struct attention_cache {
+  const char *keys, *values; // of page 0
+  int64_t page_bytes;        // from page to page
+  int32_t page_size, head_dim;
+  bool f16;
+  const int32_t *block_table;
+};
+
+// out[p] = softmax(q[p] k^T scale) v over the keys j with 0 <= position[p] - j < window. Tiles of keys ascend, each with its maximum, exponentials
+// and weighted sum in ascending order, merged with what came before as flash attention does (Dao et al., 2022).
+struct attention_task {
+  struct attention_cache cache;
+  int32_t num_pairs; // at most ATTENTION_ROWS, positions ascending
+  int32_t window;    // 0: all
+  float scale;
+  const float *q[ATTENTION_ROWS];
+  float *out[ATTENTION_ROWS];
+  int64_t position[ATTENTION_ROWS];
+};
+
+// Zero at first: what lies behind a value's head_dim stays so.
+struct attention_scratch {
+  float keys[ATTENTION_DIM * ATTENTION_KEYS];   // [head_dim, 64]
+  float values[ATTENTION_KEYS * ATTENTION_DIM]; // [64, ATTENTION_DIM]
+  float q[ATTENTION_ROWS][ATTENTION_DIM], scores[ATTENTION_ROWS][ATTENTION_KEYS], sum[ATTENTION_ROWS][ATTENTION_DIM];
+  float max[ATTENTION_ROWS], total[ATTENTION_ROWS];
+};
+
+struct cpu_kernels {
+  const char *isa;
+  // One row of activations: reads each weight once, as stored.
+  void (*linear_row)(const struct linear_task *t);
+  // Any number of rows: weights are converted once to fp32. The same bits as linear_row.
+  void (*linear_rows)(const struct linear_task *t, struct linear_scratch *s);
+  // A stored row of n elements as fp32, the same values as dtype_to_f32.
+  void (*to_f32)(struct weight_row w, float *dst, int64_t n);
+  void (*to_f16)(const float *src, uint16_t *dst, int64_t n); // round to nearest even
+  // y = x / sqrt(mean(x^2) + eps) * gain
+  void (*rmsnorm)(const float *x, const float *gain, int64_t n, float eps, float *y);
+  // y = gate / (1 + exp(-gate)) * up
+  void (*silu_mul)(const float *gate, const float *up, int64_t n, float *y);
+  void (*exp)(const float *x, int64_t n, float *y);
+  void (*attention)(const struct attention_task *t, struct attention_scratch *s);
+};
+
+// The best table that this machine can run, or the one that PHI3_ISA in the environment names: baseline, v3 (AVX2, FMA, F16C) or v4 (AVX-512).
+// NULL and an error for a name that is unknown or that the machine cannot run.
+const struct cpu_kernels *cpu_kernels_select(struct err *e);
+// The table of that name, or NULL where the machine or the build has none.
+const struct cpu_kernels *cpu_kernels_find(const char *isa);

@@ -1,0 +1,63 @@
+#include "runtime/cpu/cpu.h"
+
+struct linear_work {
+  struct cpu *c;
+  const struct matrix *w;
+  const struct rows *x, *y;
+  int32_t count;
+  bool add;
+};
+
+static void outputs_f64(void *ctx, int64_t begin, int64_t end, int thread) {
+  const struct linear_work *t = ctx;
+  float *weights = (float *)(t->c->row + thread * t->w->cols); // as many floats as fit; doubles leave room
+  for (int64_t o = begin; o < end; o++) {
+    matrix_row_f32(t->w, o, weights);
+    for (int32_t r = 0; r < t->count; r++) {
+      const double *x = row_f64(t->x, r);
+      double sum = 0;
+      for (int64_t k = 0; k < t->w->cols; k++) sum += x[k] * weights[k];
+      double *y = row_f64(t->y, r) + o;
+      *y = t->add ? *y + sum : sum;
+    }
+  }
+}
+
+void linear_f64(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count, const struct rows *y, bool add) {
+  pool_for(c->pool, w->rows, 16, outputs_f64, &(struct linear_work){c, w, x, y, count, add});
+}
+
+int32_t linear_panel(int32_t count) { return count == 1 ? 16 : count <= 64 ? 32 : LINEAR_PANEL; }
+
+void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t num_outputs, const float *x, int64_t ldx, int32_t count,
+                  float *out, struct linear_scratch *scratch) {
+  struct weight_row rows[LINEAR_PANEL];
+  for (int32_t o = 0; o < num_outputs; o++) rows[o].data = matrix_row(w, first + o, &rows[o].type);
+  struct linear_task t = {.w = rows, .num_outputs = num_outputs, .num_rows = count, .k = w->cols, .x = x, .ldx = ldx, .out = out};
+  if (count == 1) c->kernels->linear_row(&t);
+  else c->kernels->linear_rows(&t, scratch);
+}
+
+// An item is a panel of outputs for a block of rows. Blocks of one panel follow each other, so that its weights stay in a cache.
+static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
+  const struct linear_work *t = ctx;
+  struct cpu_scratch *s = &t->c->scratch[thread];
+  int32_t panel = linear_panel(t->count);
+  int64_t blocks = (t->count + LINEAR_ROWS - 1) / LINEAR_ROWS;
+  for (int64_t item = begin; item < end; item++) {
+    int64_t first = item / blocks * panel, row = item % blocks * LINEAR_ROWS;
+    int32_t num_outputs = t->w->rows - first < panel ? (int32_t)(t->w->rows - first) : panel;
+    int32_t count = t->count - row < LINEAR_ROWS ? (int32_t)(t->count - row) : LINEAR_ROWS;
+    linear_block(t->c, t->w, first, num_outputs, row_f32(t->x, row), t->x->ld, count, s->out[0], &s->linear);
+    for (int32_t r = 0; r < count; r++) {
+      float *y = row_f32(t->y, row + r) + first;
+      const float *sum = s->out[0] + r * LINEAR_PANEL;
+      for (int32_t o = 0; o < num_outputs; o++) y[o] = t->add ? y[o] + sum[o] : sum[o];
+    }
+  }
+}
+
+void linear_f32(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count, const struct rows *y, bool add) {
+  int64_t panel = linear_panel(count), items = (w->rows + panel - 1) / panel * ((count + LINEAR_ROWS - 1) / LINEAR_ROWS);
+  pool_for(c->pool, items, 1, items_f32, &(struct linear_work){c, w, x, y, count, add});
+}

@@ -1,0 +1,193 @@
+// Projections. A row-major weight matrix wants its sums along k, so a vector holds k and the lanes are added at the end of each chunk.
+// One row of activations is bound by memory: four rows of weights at a time, read as stored. Many rows are bound by arithmetic: a
+// panel of weights is converted to fp32 and interleaved as the tile reads it, and TILE rows x 4 outputs stay in registers, so
+// that TILE + 4 loads feed 4 TILE fused multiply-adds. A tile of x stays in the first cache, the panel in the second.
+#include "runtime/cpu/simd/unpack.h"
+#include "runtime/cpu/simd/names.h"
+
+#if defined __AVX512F__ || defined __aarch64__
+enum { TILE = 6 }; // 24 of 32 registers
+#elif defined __AVX2__
+enum { TILE = 3 }; // 12 of 16 registers
+#else
+enum { TILE = 2 }; // products need registers as well
+#endif
+_Static_assert((int)TILE <= LINEAR_TILE && LINEAR_ROWS % TILE == 0, "blocks of rows are cut into whole tiles");
+_Static_assert(CPU_PAD % VW == 0, "padding covers the last vector");
+
+INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// acc[i] += the products of n elements of weight row i.
+INLINE void dot_chunk(enum dtype t, const uint8_t *const row[4], const float *x, int64_t n, vf acc[4]) {
+  int64_t k = 0, bytes = 0;
+  if (is_float(t)) {
+    for (; k + VW <= n; k += VW, bytes += unit_bytes(t)) {
+      vf xv = vf_load(x + k);
+      UNROLL for (int i = 0; i < 4; i++) acc[i] = vf_fma(load_floats(t, row[i] + bytes), xv, acc[i]);
+    }
+    if (k == n) return;
+    vf xv = vf_load(x + k);
+    for (int i = 0; i < 4; i++) acc[i] = vf_fma(load_last_floats(t, row[i] + bytes, n - k), xv, acc[i]);
+    return;
+  }
+  for (; k < n; k += unit_elements(t), bytes += unit_bytes(t)) {
+    struct scales s[4];
+    bool plain = unit_elements(t) == 32;
+    if (!plain) UNROLL for (int i = 0; i < 4; i++) load_scales(t, row[i] + bytes, &s[i]);
+    UNROLL for (int j = 0; j < unit_elements(t) / 32; j++) {
+      const float *xj = x + k + 32 * j;
+      UNROLL for (int i = 0; i < 4; i++) {
+        vf w[32 / VW];
+        if (plain) unpack_plain(t, row[i] + bytes, w);
+        else unpack_k(t, row[i] + bytes, j, &s[i], w);
+        UNROLL for (int v = 0; v < 32 / VW; v++) acc[i] = vf_fma(w[v], vf_load(xj + v * VW), acc[i]);
+      }
+    }
+  }
+}
+
+INLINE v4f dot(enum dtype t, const uint8_t *const row[4], const float *x, int64_t k) {
+  v4f sum = {0};
+  for (int64_t k0 = 0; k0 < k; k0 += LINEAR_CHUNK) {
+    int64_t bytes = k0 / unit_elements(t) * unit_bytes(t);
+    const uint8_t *const chunk[4] = {row[0] + bytes, row[1] + bytes, row[2] + bytes, row[3] + bytes};
+    vf acc[4] = {{0}, {0}, {0}, {0}};
+    dot_chunk(t, chunk, x + k0, at_most(LINEAR_CHUNK, k - k0), acc);
+    sum += vf_sum4(acc[0], acc[1], acc[2], acc[3]);
+  }
+  return sum;
+}
+
+static v4f dot_any(enum dtype t, const uint8_t *const row[4], const float *x, int64_t k) {
+  switch (t) {
+  case DTYPE_F32: return dot(DTYPE_F32, row, x, k);
+  case DTYPE_F16: return dot(DTYPE_F16, row, x, k);
+  case DTYPE_BF16: return dot(DTYPE_BF16, row, x, k);
+  case DTYPE_Q8_0: return dot(DTYPE_Q8_0, row, x, k);
+  case DTYPE_Q4_0: return dot(DTYPE_Q4_0, row, x, k);
+  case DTYPE_Q4_1: return dot(DTYPE_Q4_1, row, x, k);
+  case DTYPE_Q4_K: return dot(DTYPE_Q4_K, row, x, k);
+  case DTYPE_Q5_K: return dot(DTYPE_Q5_K, row, x, k);
+  default: return dot(DTYPE_Q6_K, row, x, k);
+  }
+}
+
+void CPU_NAME(linear_row)(const struct linear_task *t) {
+  for (int32_t o = 0; o < t->num_outputs;) {
+    const struct weight_row *w = t->w + o;
+    // Four rows of one type, or one row four times: a row's sum is the same either way.
+    bool four = o + 4 <= t->num_outputs && w[1].type == w->type && w[2].type == w->type && w[3].type == w->type;
+    const uint8_t *const row[4] = {w[0].data, w[four ? 1 : 0].data, w[four ? 2 : 0].data, w[four ? 3 : 0].data};
+    v4f y = dot_any(w->type, row, t->x, t->k);
+    memcpy(t->out + o, &y, four ? sizeof y : sizeof(float));
+    o += four ? 4 : 1;
+  }
+}
+
+// n elements of a stored row to fp32 vectors `stride` floats apart; the last one is filled up with zeros.
+INLINE void convert(enum dtype t, const uint8_t *row, int64_t n, float *dst, int64_t stride) {
+  int64_t k = 0;
+  if (is_float(t)) {
+    for (; k + VW <= n; k += VW, row += unit_bytes(t), dst += stride) vf_store(dst, load_floats(t, row));
+    if (k < n) vf_store(dst, load_last_floats(t, row, n - k));
+    return;
+  }
+  for (; k < n; k += unit_elements(t), row += unit_bytes(t)) {
+    struct scales s;
+    bool plain = unit_elements(t) == 32;
+    if (!plain) load_scales(t, row, &s);
+    UNROLL for (int j = 0; j < unit_elements(t) / 32; j++) {
+      vf w[32 / VW];
+      if (plain) unpack_plain(t, row, w);
+      else unpack_k(t, row, j, &s, w);
+      UNROLL for (int v = 0; v < 32 / VW; v++, dst += stride) vf_store(dst, w[v]);
+    }
+  }
+}
+
+// Elements [k0, k0 + n) of the row.
+static void convert_any(struct weight_row w, int64_t k0, int64_t n, float *dst, int64_t stride) {
+  const struct dtype_info *d = dtype_info(w.type);
+  const uint8_t *row = (const uint8_t *)w.data + k0 / d->block * d->block_bytes;
+  switch (w.type) {
+  case DTYPE_F32: convert(DTYPE_F32, row, n, dst, stride); break;
+  case DTYPE_F16: convert(DTYPE_F16, row, n, dst, stride); break;
+  case DTYPE_BF16: convert(DTYPE_BF16, row, n, dst, stride); break;
+  case DTYPE_Q8_0: convert(DTYPE_Q8_0, row, n, dst, stride); break;
+  case DTYPE_Q4_0: convert(DTYPE_Q4_0, row, n, dst, stride); break;
+  case DTYPE_Q4_1: convert(DTYPE_Q4_1, row, n, dst, stride); break;
+  case DTYPE_Q4_K: convert(DTYPE_Q4_K, row, n, dst, stride); break;
+  case DTYPE_Q5_K: convert(DTYPE_Q5_K, row, n, dst, stride); break;
+  default: convert(DTYPE_Q6_K, row, n, dst, stride); break;
+  }
+}
+
+void CPU_NAME(to_f32)(struct weight_row w, float *dst, int64_t n) {
+  int64_t whole = n / VW * VW;
+  convert_any(w, 0, whole, dst, VW);
+  if (whole == n) return; // else a float type
+  float last[VW];
+  const uint8_t *row = (const uint8_t *)w.data + whole * dtype_info(w.type)->block_bytes;
+  convert_any((struct weight_row){row, w.type}, 0, n - whole, last, VW);
+  memcpy(dst + whole, last, (size_t)(n - whole) * sizeof *dst);
+}
+
+// out[r, 0..3] += the products of `steps` vectors. x is [steps][rows][VW], w is [steps][4][VW].
+INLINE void tile(int rows, int64_t steps, const float *x, const float *w, float *out) {
+  vf acc[TILE][4];
+  UNROLL for (int r = 0; r < rows; r++) UNROLL for (int i = 0; i < 4; i++) acc[r][i] = (vf){0};
+  for (int64_t s = 0; s < steps; s++, x += rows * VW, w += 4 * VW) {
+    vf w0 = vf_load(w), w1 = vf_load(w + VW), w2 = vf_load(w + 2 * VW), w3 = vf_load(w + 3 * VW);
+    UNROLL for (int r = 0; r < rows; r++) {
+      vf xv = vf_load(x + r * VW);
+      acc[r][0] = vf_fma(w0, xv, acc[r][0]);
+      acc[r][1] = vf_fma(w1, xv, acc[r][1]);
+      acc[r][2] = vf_fma(w2, xv, acc[r][2]);
+      acc[r][3] = vf_fma(w3, xv, acc[r][3]);
+    }
+  }
+  UNROLL for (int r = 0; r < rows; r++) {
+    v4f sum;
+    memcpy(&sum, out + r * LINEAR_PANEL, sizeof sum);
+    sum += vf_sum4(acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
+    memcpy(out + r * LINEAR_PANEL, &sum, sizeof sum);
+  }
+}
+
+static void tile_any(int rows, int64_t steps, const float *x, const float *w, float *out) {
+  switch (rows) {
+  case 1: tile(1, steps, x, w, out); break;
+#if defined __AVX512F__ || defined __aarch64__
+  case 2: tile(2, steps, x, w, out); break;
+  case 3: tile(3, steps, x, w, out); break;
+  case 4: tile(4, steps, x, w, out); break;
+  case 5: tile(5, steps, x, w, out); break;
+#elif defined __AVX2__
+  case 2: tile(2, steps, x, w, out); break;
+#endif
+  default: tile(TILE, steps, x, w, out); break;
+  }
+}
+
+static void pack_x(const float *x, int64_t ldx, int rows, int64_t steps, float *dst) {
+  for (int64_t s = 0; s < steps; s++)
+    for (int r = 0; r < rows; r++, dst += VW) vf_store(dst, vf_load(x + r * ldx + s * VW));
+}
+
+void CPU_NAME(linear_rows)(const struct linear_task *t, struct linear_scratch *b) {
+  int32_t groups = (t->num_outputs + 3) / 4;
+  memset(t->out, 0, (size_t)t->num_rows * LINEAR_PANEL * sizeof *t->out);
+  for (int64_t k0 = 0; k0 < t->k; k0 += LINEAR_CHUNK) {
+    int64_t n = at_most(LINEAR_CHUNK, t->k - k0), steps = (n + VW - 1) / VW, group_floats = steps * 4 * VW;
+    for (int32_t o = 0; o < groups * 4; o++) { // behind the last output the last row again, whose sums nobody reads
+      int32_t row = (int32_t)at_most(o, t->num_outputs - 1);
+      convert_any(t->w[row], k0, n, b->weights + o / 4 * group_floats + o % 4 * VW, 4 * VW);
+    }
+    for (int32_t r = 0; r < t->num_rows; r += TILE) {
+      int rows = (int)at_most(TILE, t->num_rows - r);
+      pack_x(t->x + r * t->ldx + k0, t->ldx, rows, steps, b->x);
+      for (int32_t g = 0; g < groups; g++)
+        tile_any(rows, steps, b->x, b->weights + g * group_floats, t->out + r * LINEAR_PANEL + g * 4);
+    }
+  }
+}
