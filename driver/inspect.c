@@ -20,29 +20,34 @@ static struct command inspect_command(struct settings *s) {
   static struct option_spec own[5];
   static const struct option_spec *groups[2];
   const struct option_spec fresh[] = {
-      {'m', "model", OPTION_TEXT, &s->model, "MODEL", "a Hugging Face folder, a .gguf file, or a name; default nano", 0, 0},
+      {'m', "model", OPTION_TEXT, &s->model, "MODEL", "a Hugging Face folder, a .gguf file, or a name; default nano", 0,
+       0},
       {0, "tensors", OPTION_FLAG, &s->tensors, NULL, "list every tensor: name, type, shape, bytes", 0, 0},
-      {0, "tokens", OPTION_INT, &s->tokens, "N", "length for the cache's size; default all positions of the model", 1, 1e9},
+      {0, "tokens", OPTION_INT, &s->tokens, "N", "length for the cache's size; default all positions of the model", 1,
+       1e9},
       {0, "json", OPTION_FLAG, &s->json, NULL, "print one JSON object", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
   _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
   memcpy(own, fresh, sizeof fresh);
   groups[0] = own;
-  return (struct command){.name = "inspect",
-                          .usage = "[options] [MODEL]",
-                          .summary = "Prints the module tree of a model in Hugging Face's notation, from the shapes in its file, with its parameters and\n"
-                                     "the memory of its weights and its cache. Opens the largest model at once: weights are not read.",
-                          .groups = groups,
-                          .examples = "  phi3 inspect\n"
-                                      "  phi3 inspect -m smollm2 --tensors\n"
-                                      "  phi3 inspect -m phi-3-mini-4k-instruct --tokens 1000\n"
-                                      "  phi3 inspect model.gguf --json\n",
-                          .max_args = 1};
+  return (struct command){
+      .name = "inspect",
+      .usage = "[options] [MODEL]",
+      .summary = "Prints the module tree of a model in Hugging Face's notation, from the shapes in its file, with its "
+                 "parameters and\n"
+                 "the memory of its weights and its cache. Opens the largest model at once: weights are not read.",
+      .groups = groups,
+      .examples = "  phi3 inspect\n"
+                  "  phi3 inspect -m smollm2 --tensors\n"
+                  "  phi3 inspect -m phi-3-mini-4k-instruct --tokens 1000\n"
+                  "  phi3 inspect model.gguf --json\n",
+      .max_args = 1};
 }
 
 static void print_linear(int indent, const char *name, const struct matrix *m) {
-  printf("%*s(%s): Linear(in_features=%" PRId64 ", out_features=%" PRId64 ", bias=False)\n", indent, "", name, m->cols, m->rows);
+  printf("%*s(%s): Linear(in_features=%" PRId64 ", out_features=%" PRId64 ", bias=False)\n", indent, "", name, m->cols,
+         m->rows);
 }
 
 static void print_layers(const struct model *m) {
@@ -120,21 +125,25 @@ static void print_totals(const struct model *m, const struct cache_size *cache) 
   const char *comma = "";
   sum_types(m, sums);
   printf("\nfile        %s (%s%s%s)\n", m->path, c->architecture, *c->name ? ", " : "", c->name);
-  printf("attention   %d heads on %d key-value heads of %d channels, %d of them rotated; ", c->num_heads, c->num_kv_heads, c->head_dim, c->rotary_dim);
+  printf("attention   %d heads on %d key-value heads of %d channels, %d of them rotated; ", c->num_heads,
+         c->num_kv_heads, c->head_dim, c->rotary_dim);
   if (c->sliding_window) printf("window of %d tokens\n", c->sliding_window);
   else printf("no window\n");
   if (c->rope == ROPE_LONGROPE)
-    printf("positions   %d, longrope from %d, scale %.6f\n", c->max_positions, c->original_max_positions, c->rope_scale);
+    printf("positions   %d, longrope from %d, scale %.6f\n", c->max_positions, c->original_max_positions,
+           c->rope_scale);
   else printf("positions   %d\n", c->max_positions);
-  printf("parameters  %" PRId64 "%s\n", m->num_params, c->tied_embeddings ? ", the embedding being the LM head too" : "");
+  printf("parameters  %" PRId64 "%s\n", m->num_params,
+         c->tied_embeddings ? ", the embedding being the LM head too" : "");
   printf("weights     %" PRId64 " bytes (%.3g GB): ", m->weight_bytes, 1e-9 * (double)m->weight_bytes);
   for (int t = 0; t < DTYPE_COUNT; t++) {
     if (!sums[t].tensors) continue;
-    printf("%s%" PRId64 " tensor%s of %s", comma, sums[t].tensors, sums[t].tensors == 1 ? "" : "s", dtype_info((enum dtype)t)->name);
+    printf("%s%" PRId64 " tensor%s of %s", comma, sums[t].tensors, sums[t].tensors == 1 ? "" : "s",
+           dtype_info((enum dtype)t)->name);
     comma = ", ";
   }
-  printf("\ncache       %" PRId64 " bytes (%.3g GB) in fp16, %" PRId64 " in fp32, at %" PRId64 " tokens", cache->fp16_bytes,
-         1e-9 * (double)cache->fp16_bytes, cache->fp32_bytes, cache->tokens);
+  printf("\ncache       %" PRId64 " bytes (%.3g GB) in fp16, %" PRId64 " in fp32, at %" PRId64 " tokens",
+         cache->fp16_bytes, 1e-9 * (double)cache->fp16_bytes, cache->fp32_bytes, cache->tokens);
   if (cache->kept < cache->tokens) printf(", of which the last %" PRId64 " are kept", cache->kept);
   printf("\n");
 }
@@ -145,13 +154,14 @@ static json_t *json_id(int32_t id) { return id < 0 ? json_null() : json_integer(
 static json_t *json_config(const struct config *c) {
   json_t *ends = json_array();
   for (int32_t i = 0; i < c->num_end_ids; i++) json_array_append_new(ends, json_integer(c->end_ids[i]));
-  return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:f, s:i, s:s, s:f, s:b, s:o, s:o, s:o}", "hidden_size", c->hidden_size,
-                   "num_layers", c->num_layers, "num_heads", c->num_heads, "num_kv_heads", c->num_kv_heads, "head_dim", c->head_dim,
-                   "intermediate_size", c->intermediate_size, "vocab_size", c->vocab_size, "max_positions", c->max_positions,
-                   "original_max_positions", c->original_max_positions, "sliding_window", json_id(c->sliding_window ? c->sliding_window : -1), "rms_eps", c->rms_eps,
-                   "rope_theta", c->rope_theta, "rotary_dim", c->rotary_dim, "rope", c->rope == ROPE_LONGROPE ? "longrope" : "plain",
-                   "rope_scale", c->rope_scale, "tied_embeddings", c->tied_embeddings, "bos_id", json_id(c->bos_id), "pad_id", json_id(c->pad_id), "end_ids",
-                   ends);
+  return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:f, s:i, s:s, s:f, s:b, s:o, s:o, s:o}",
+                   "hidden_size", c->hidden_size, "num_layers", c->num_layers, "num_heads", c->num_heads,
+                   "num_kv_heads", c->num_kv_heads, "head_dim", c->head_dim, "intermediate_size", c->intermediate_size,
+                   "vocab_size", c->vocab_size, "max_positions", c->max_positions, "original_max_positions",
+                   c->original_max_positions, "sliding_window", json_id(c->sliding_window ? c->sliding_window : -1),
+                   "rms_eps", c->rms_eps, "rope_theta", c->rope_theta, "rotary_dim", c->rotary_dim, "rope",
+                   c->rope == ROPE_LONGROPE ? "longrope" : "plain", "rope_scale", c->rope_scale, "tied_embeddings",
+                   c->tied_embeddings, "bos_id", json_id(c->bos_id), "pad_id", json_id(c->pad_id), "end_ids", ends);
 }
 
 static json_t *json_types(const struct model *m) {
@@ -160,8 +170,9 @@ static json_t *json_types(const struct model *m) {
   sum_types(m, sums);
   for (int t = 0; t < DTYPE_COUNT; t++)
     if (sums[t].tensors)
-      json_object_set_new(o, dtype_info((enum dtype)t)->name,
-                          json_pack("{s:I, s:I}", "tensors", (json_int_t)sums[t].tensors, "bytes", (json_int_t)sums[t].bytes));
+      json_object_set_new(
+          o, dtype_info((enum dtype)t)->name,
+          json_pack("{s:I, s:I}", "tensors", (json_int_t)sums[t].tensors, "bytes", (json_int_t)sums[t].bytes));
   return o;
 }
 
@@ -169,24 +180,28 @@ static json_t *json_tensors(const struct model *m) {
   json_t *a = json_array();
   for (int64_t i = 0; i < m->num_tensors; i++) {
     const struct tensor *t = &m->tensors[i];
-    json_t *shape = t->dims == 1 ? json_pack("[I]", (json_int_t)t->cols) : json_pack("[I, I]", (json_int_t)t->rows, (json_int_t)t->cols);
-    json_array_append_new(a, json_pack("{s:s, s:s, s:o, s:I}", "name", t->name, "type", dtype_info(t->type)->name, "shape", shape, "bytes",
-                                       (json_int_t)t->bytes));
+    json_t *shape = t->dims == 1 ? json_pack("[I]", (json_int_t)t->cols)
+                                 : json_pack("[I, I]", (json_int_t)t->rows, (json_int_t)t->cols);
+    json_array_append_new(a, json_pack("{s:s, s:s, s:o, s:I}", "name", t->name, "type", dtype_info(t->type)->name,
+                                       "shape", shape, "bytes", (json_int_t)t->bytes));
   }
   return a;
 }
 
 static bool print_json(const struct model *m, const struct cache_size *cache, bool tensors, struct err *e) {
   json_use_mem();
-  json_t *root = json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:o, s:{s:I, s:I, s:I, s:I}}", "model", m->path, "architecture", m->config.architecture,
-                           "name", m->config.name, "config", json_config(&m->config), "parameters", (json_int_t)m->num_params, "weight_bytes",
-                           (json_int_t)m->weight_bytes, "types", json_types(m), "cache", "tokens", (json_int_t)cache->tokens, "kept",
-                           (json_int_t)cache->kept, "fp16_bytes", (json_int_t)cache->fp16_bytes, "fp32_bytes", (json_int_t)cache->fp32_bytes);
+  json_t *root =
+      json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:o, s:{s:I, s:I, s:I, s:I}}", "model", m->path, "architecture",
+                m->config.architecture, "name", m->config.name, "config", json_config(&m->config), "parameters",
+                (json_int_t)m->num_params, "weight_bytes", (json_int_t)m->weight_bytes, "types", json_types(m), "cache",
+                "tokens", (json_int_t)cache->tokens, "kept", (json_int_t)cache->kept, "fp16_bytes",
+                (json_int_t)cache->fp16_bytes, "fp32_bytes", (json_int_t)cache->fp32_bytes);
   if (root && tensors && json_object_set_new(root, "tensors", json_tensors(m)) != 0) {
     json_decref(root);
     root = NULL;
   }
-  bool ok = root ? json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 && putchar('\n') != EOF : false;
+  bool ok =
+      root ? json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 && putchar('\n') != EOF : false;
   json_decref(root);
   return ok || err_set(e, "%s: cannot write it as JSON: a name is not UTF-8, or memory or the output failed", m->path);
 }
@@ -197,7 +212,8 @@ static bool cache_of(const struct config *c, int64_t tokens, struct cache_size *
     return err_set(e, "--tokens %" PRId64 " is more than the model's %d positions", tokens, c->max_positions);
   cache->tokens = tokens ? tokens : c->max_positions;
   cache->kept = c->sliding_window && c->sliding_window < cache->tokens ? c->sliding_window : cache->tokens;
-  if (__builtin_mul_overflow(per_token * 2, cache->kept, &cache->fp16_bytes) || __builtin_mul_overflow(per_token * 4, cache->kept, &cache->fp32_bytes))
+  if (__builtin_mul_overflow(per_token * 2, cache->kept, &cache->fp16_bytes) ||
+      __builtin_mul_overflow(per_token * 4, cache->kept, &cache->fp32_bytes))
     return err_set(e, "a cache of %" PRId64 " tokens is too large to count", cache->tokens);
   return true;
 }

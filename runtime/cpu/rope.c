@@ -1,6 +1,7 @@
 // Rotary positions (Su et al., 2021). With fp32 arithmetic the angles are Hugging Face's, which rounds frequencies and angles to fp32:
 // at position 4000 an angle's last place is 2e-4, so that a better angle would be another model. Each step of that formula is
-// rounded as theirs is, and cos and sin are those of the rounded angle. With fp64 everything is double.
+// rounded as theirs is, and cos and sin are those of the rounded angle. (Their powf is off by a unit in one frequency of some hundred, and
+// not in the same one on every machine.) With fp64 everything is double.
 #include "runtime/cpu/cpu.h"
 #include <math.h>
 

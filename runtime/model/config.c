@@ -19,18 +19,23 @@ static bool check_heads(const struct config *c, const char *file, struct err *e)
   if (!in_range(file, "the number of attention heads", c->num_heads, 1, MAX_HEADS, e)) return false;
   if (!in_range(file, "the number of key-value heads", c->num_kv_heads, 1, c->num_heads, e)) return false;
   if (c->num_heads % c->num_kv_heads)
-    return err_set(e, "%s: %d attention heads are not a multiple of %d key-value heads", file, c->num_heads, c->num_kv_heads);
+    return err_set(e, "%s: %d attention heads are not a multiple of %d key-value heads", file, c->num_heads,
+                   c->num_kv_heads);
   if (!in_range(file, "the head size", c->head_dim, 2, CONFIG_MAX_HEAD_DIM, e)) return false;
   if (c->head_dim % 2) return err_set(e, "%s: the head size is %d, expected an even number", file, c->head_dim);
   if (!in_range(file, "the number of rotated channels", c->rotary_dim, 2, c->head_dim, e)) return false;
-  if (c->rotary_dim % 2) return err_set(e, "%s: the number of rotated channels is %d, expected an even number", file, c->rotary_dim);
+  if (c->rotary_dim % 2)
+    return err_set(e, "%s: the number of rotated channels is %d, expected an even number", file, c->rotary_dim);
   return true;
 }
 
 static bool check_rope(const struct config *c, const char *file, struct err *e) {
-  if (!is_positive(file, "the rotary base", c->rope_theta, e) || !is_positive(file, "the rotary scale", c->rope_scale, e)) return false;
+  if (!is_positive(file, "the rotary base", c->rope_theta, e) ||
+      !is_positive(file, "the rotary scale", c->rope_scale, e))
+    return false;
   if (c->rope == ROPE_PLAIN) return true;
-  if (!in_range(file, "the original maximum of positions", c->original_max_positions, 2, MAX_POSITIONS, e)) return false;
+  if (!in_range(file, "the original maximum of positions", c->original_max_positions, 2, MAX_POSITIONS, e))
+    return false;
   for (int i = 0; i < c->rotary_dim / 2; i++) {
     if (!is_positive(file, "a short_factor", c->short_factor[i], e)) return false;
     if (!is_positive(file, "a long_factor", c->long_factor[i], e)) return false;
@@ -53,8 +58,8 @@ static double *copy_factors(const double *src, int32_t n, struct err *e) {
   return p ? memcpy(p, src, (size_t)n * sizeof *p) : NULL;
 }
 
-bool config_set_longrope(struct config *c, const double *short_factor, const double *long_factor, double factor, double attention_factor,
-                         struct err *e) {
+bool config_set_longrope(struct config *c, const double *short_factor, const double *long_factor, double factor,
+                         double attention_factor, struct err *e) {
   c->short_factor = copy_factors(short_factor, c->rotary_dim / 2, e);
   c->long_factor = copy_factors(long_factor, c->rotary_dim / 2, e);
   if (!c->short_factor || !c->long_factor) return false;

@@ -21,7 +21,8 @@ static const json_t *find(const struct source *s, const char *key) {
 }
 
 static const char *type_name(const json_t *v) {
-  static const char *const names[] = {"an object", "an array", "a string", "an integer", "a number", "true", "false", "null"};
+  static const char *const names[] = {"an object", "an array", "a string", "an integer",
+                                      "a number",  "true",     "false",    "null"};
   return names[json_typeof(v)];
 }
 
@@ -59,7 +60,8 @@ static bool read_bool(const struct source *s, const char *key, bool *out, struct
 }
 
 // A token id: -1 when it is null, negative or outside the vocabulary.
-static bool read_id(const struct source *s, const char *key, int32_t missing, int32_t vocab, int32_t *out, struct err *e) {
+static bool read_id(const struct source *s, const char *key, int32_t missing, int32_t vocab, int32_t *out,
+                    struct err *e) {
   const json_t *v = json_object_get(s->object, key);
   if (json_is_null(v)) missing = -1;
   if (!read_i32(s, key, missing, out, e)) return false;
@@ -80,7 +82,8 @@ static bool check_architecture(const struct source *s, struct config *c, struct 
   if (!list) { // a configuration saved without a model
     if (!json_is_string(type)) return err_set(e, "%s: names no architecture; this program runs %s", s->file, supported);
     if (strcmp(json_string_value(type), "phi3") != 0)
-      return err_set(e, "%s: model type %s is not supported; this program runs %s", s->file, name_show(json_string_value(type)).text, supported);
+      return err_set(e, "%s: model type %s is not supported; this program runs %s", s->file,
+                     name_show(json_string_value(type)).text, supported);
   }
   const char *first = NULL;
   size_t i;
@@ -91,8 +94,8 @@ static bool check_architecture(const struct source *s, struct config *c, struct 
     if (!first || strcmp(json_string_value(v), supported) == 0) first = json_string_value(v);
   }
   if (list && (!first || strcmp(first, supported) != 0))
-    return err_set(e, "%s: architecture %s is not supported; this program runs %s", s->file, name_show(first ? first : "(none)").text,
-                   supported);
+    return err_set(e, "%s: architecture %s is not supported; this program runs %s", s->file,
+                   name_show(first ? first : "(none)").text, supported);
   snprintf(c->architecture, sizeof c->architecture, "%s", supported);
   return true;
 }
@@ -112,21 +115,24 @@ static bool refuse_features(const struct source *s, struct err *e) {
   const json_t *q = find(s, "quantization_config");
   if (!q) return true;
   const json_t *method = json_object_get(q, "quant_method");
-  return err_set(e, "%s: quantization_config (%s) is not supported in a Hugging Face folder; use float weights or a GGUF file", s->file,
-                 name_show(json_is_string(method) ? json_string_value(method) : "unknown method").text);
+  return err_set(
+      e, "%s: quantization_config (%s) is not supported in a Hugging Face folder; use float weights or a GGUF file",
+      s->file, name_show(json_is_string(method) ? json_string_value(method) : "unknown method").text);
 }
 
 static bool read_sizes(const struct source *s, struct config *c, struct err *e) {
   if (!read_i32(s, "vocab_size", 32064, &c->vocab_size, e) || !read_i32(s, "hidden_size", 3072, &c->hidden_size, e) ||
-      !read_i32(s, "intermediate_size", 8192, &c->intermediate_size, e) || !read_i32(s, "num_hidden_layers", 32, &c->num_layers, e) ||
+      !read_i32(s, "intermediate_size", 8192, &c->intermediate_size, e) ||
+      !read_i32(s, "num_hidden_layers", 32, &c->num_layers, e) ||
       !read_i32(s, "num_attention_heads", 32, &c->num_heads, e) ||
       !read_i32(s, "num_key_value_heads", c->num_heads, &c->num_kv_heads, e))
     return false;
   if (c->num_heads < 1) return err_set(e, "%s: num_attention_heads is %d, expected at least 1", s->file, c->num_heads);
   double eps;
   if (!read_i32(s, "head_dim", c->hidden_size / c->num_heads, &c->head_dim, e) ||
-      !read_i32(s, "max_position_embeddings", 4096, &c->max_positions, e) || !read_number(s, "rms_norm_eps", 1e-5, &eps, e) ||
-      !read_bool(s, "tie_word_embeddings", &c->tied_embeddings, e) || !read_i32(s, "sliding_window", 0, &c->sliding_window, e))
+      !read_i32(s, "max_position_embeddings", 4096, &c->max_positions, e) ||
+      !read_number(s, "rms_norm_eps", 1e-5, &eps, e) || !read_bool(s, "tie_word_embeddings", &c->tied_embeddings, e) ||
+      !read_i32(s, "sliding_window", 0, &c->sliding_window, e))
     return false;
   c->rms_eps = eps;
   if (find(s, "sliding_window") && c->sliding_window < 1)
@@ -141,7 +147,8 @@ static double *read_factors(const struct source *s, const char *key, int32_t cou
     return NULL;
   }
   if (json_array_size(v) != (size_t)count) {
-    err_set(e, "%s: rope_scaling: %s has %zu numbers, expected %d, half the rotated channels", s->file, key, json_array_size(v), count);
+    err_set(e, "%s: rope_scaling: %s has %zu numbers, expected %d, half the rotated channels", s->file, key,
+            json_array_size(v), count);
     return NULL;
   }
   double *f = mem_alloc((size_t)count, sizeof *f, "rotary factors", e);
@@ -157,16 +164,19 @@ static double *read_factors(const struct source *s, const char *key, int32_t cou
   return f;
 }
 
-// As Phi3Config: "su" and "yarn" are old names of longrope; original_max_position_embeddings is read beside rope_scaling, not in it; a
-// factor or attention_factor given there replaces the derived one; other keys (short_mscale among them) mean nothing.
+// As Phi3Config: "su" and "yarn" are old names of longrope; original_max_position_embeddings is read beside
+// rope_scaling, not in it; a factor or attention_factor given there replaces the derived one; other keys (short_mscale
+// among them) mean nothing.
 static bool read_longrope(const struct source *rope, struct config *c, const char *type, struct err *e) {
   if (strcmp(type, "yarn") == 0 && !find(rope, "short_factor"))
     return err_set(e, "%s: rope_scaling type 'yarn' is not supported, expected 'longrope' or 'su'", rope->file);
   if (c->rotary_dim < 2 || c->rotary_dim > CONFIG_MAX_HEAD_DIM || c->original_max_positions < 2)
-    return err_set(e, "%s: longrope with %d rotated channels and %d original positions; expected 2 to %d and at least 2", rope->file,
-                   c->rotary_dim, c->original_max_positions, CONFIG_MAX_HEAD_DIM);
+    return err_set(e,
+                   "%s: longrope with %d rotated channels and %d original positions; expected 2 to %d and at least 2",
+                   rope->file, c->rotary_dim, c->original_max_positions, CONFIG_MAX_HEAD_DIM);
   double factor, attention_factor;
-  if (!read_number(rope, "factor", 0, &factor, e) || !read_number(rope, "attention_factor", 0, &attention_factor, e)) return false;
+  if (!read_number(rope, "factor", 0, &factor, e) || !read_number(rope, "attention_factor", 0, &attention_factor, e))
+    return false;
   double *s = read_factors(rope, "short_factor", c->rotary_dim / 2, e);
   double *l = s ? read_factors(rope, "long_factor", c->rotary_dim / 2, e) : NULL;
   bool ok = l && config_set_longrope(c, s, l, factor, attention_factor, e);
@@ -186,14 +196,17 @@ static bool read_rope(const struct source *s, struct config *c, struct err *e) {
   double theta, partial;
   if (!read_string(&rope, "type", type, sizeof type, e) || !read_string(&rope, "rope_type", type, sizeof type, e) ||
       !read_number(s, "rope_theta", 10000, &theta, e) || !read_number(&rope, "rope_theta", theta, &theta, e) ||
-      !read_number(s, "partial_rotary_factor", 1, &partial, e) || !read_number(&rope, "partial_rotary_factor", partial, &partial, e) ||
+      !read_number(s, "partial_rotary_factor", 1, &partial, e) ||
+      !read_number(&rope, "partial_rotary_factor", partial, &partial, e) ||
       !read_i32(s, "original_max_position_embeddings", 4096, &c->original_max_positions, e))
     return false;
-  if (!(partial > 0 && partial <= 1)) return err_set(e, "%s: partial_rotary_factor is %g, expected above 0 and up to 1", s->file, partial);
+  if (!(partial > 0 && partial <= 1))
+    return err_set(e, "%s: partial_rotary_factor is %g, expected above 0 and up to 1", s->file, partial);
   c->rope_theta = theta;
   c->rotary_dim = (int32_t)(c->head_dim * partial);
   c->rope_scale = 1;
-  if (strcmp(type, "su") == 0 || strcmp(type, "longrope") == 0 || strcmp(type, "yarn") == 0) return read_longrope(&rope, c, type, e);
+  if (strcmp(type, "su") == 0 || strcmp(type, "longrope") == 0 || strcmp(type, "yarn") == 0)
+    return read_longrope(&rope, c, type, e);
   if (strcmp(type, "default") != 0)
     return err_set(e, "%s: %s type '%s' is not supported, expected 'longrope' or 'su'", s->file, key, type);
   c->original_max_positions = c->max_positions;
@@ -250,9 +263,9 @@ bool config_read_json(struct config *c, const char *dir, struct err *e) {
   if (!path) return false;
   json_t *root = read_object(path, e);
   struct source s = {path, root};
-  bool ok = root && check_architecture(&s, c, e) && refuse_features(&s, e) && read_sizes(&s, c, e) && read_rope(&s, c, e) &&
-            read_ids(&s, c, e) && read_string(&s, "_name_or_path", c->name, sizeof c->name, e) && config_check(c, path, e) &&
-            read_generation_config(c, dir, e);
+  bool ok = root && check_architecture(&s, c, e) && refuse_features(&s, e) && read_sizes(&s, c, e) &&
+            read_rope(&s, c, e) && read_ids(&s, c, e) && read_string(&s, "_name_or_path", c->name, sizeof c->name, e) &&
+            config_check(c, path, e) && read_generation_config(c, dir, e);
   json_decref(root);
   mem_free(path);
   if (!ok) config_free(c);

@@ -1,8 +1,8 @@
 #include "runtime/model/dtype.h"
 #include "runtime/base/half.h"
 
-// The layouts and formulas of the quantized types are those of ggml (ggml-common.h, ggml-quants.c); multi-byte fields are little-endian and
-// may lie at odd addresses.
+// The layouts and formulas of the quantized types are those of ggml (ggml-common.h, ggml-quants.c); multi-byte fields
+// are little-endian and may lie at odd addresses.
 enum {
   QK = 32,       // elements of a plain quantized block
   QK_K = 256,    // elements of a super-block
@@ -45,8 +45,8 @@ static void from_f16(const uint8_t *src, float *dst, int64_t n) {
   for (int64_t i = 0; i < n; i++) {
     uint32_t h = load_u16(src + 2 * i), magnitude = h & 0x7fffu;
     uint32_t subnormal = f32_to_bits((float)(int32_t)magnitude * 0x1p-24f); // exact
-    uint32_t normal = (magnitude << 13) + (112u << 23);                     // 127 - 15: the difference of the exponents' biases
-    uint32_t special = 0x7f800000u | magnitude << 13;                       // infinity and NaN
+    uint32_t normal = (magnitude << 13) + (112u << 23); // 127 - 15: the difference of the exponents' biases
+    uint32_t special = 0x7f800000u | magnitude << 13;   // infinity and NaN
     uint32_t bits = magnitude < 0x400u ? subnormal : magnitude < 0x7c00u ? normal : special;
     dst[i] = f32_from_bits(bits | (h & 0x8000u) << 16);
   }
@@ -80,8 +80,8 @@ static void block_q4_1(const uint8_t *p, float *dst) {
   }
 }
 
-// The j-th of eight 6-bit scales and minima packed in 12 bytes: the first four lie in the low six bits of bytes 0..3 and
-// 4..7; of the last four the low nibbles lie in bytes 8..11 and the high two bits on top of the first four.
+// The j-th of eight 6-bit scales and minima packed in 12 bytes: the first four lie in the low six bits of bytes 0..3
+// and 4..7; of the last four the low nibbles lie in bytes 8..11 and the high two bits on top of the first four.
 static void scale_min_k(int j, const uint8_t *s, uint8_t *scale, uint8_t *min) {
   if (j < 4) {
     *scale = s[j] & 63;
@@ -92,8 +92,9 @@ static void scale_min_k(int j, const uint8_t *s, uint8_t *scale, uint8_t *min) {
   }
 }
 
-// {f16 d, dmin; u6 scale[8], min[8]; u4 q[256]}: (d scale) q - (dmin min) per 32; 32 bytes hold two such groups, low nibbles
-// first. Q5_K has a fifth bit of each element between the scales and the nibbles: bit g of byte i for element i of group g.
+// {f16 d, dmin; u6 scale[8], min[8]; u4 q[256]}: (d scale) q - (dmin min) per 32; 32 bytes hold two such groups, low
+// nibbles first. Q5_K has a fifth bit of each element between the scales and the nibbles: bit g of byte i for element i
+// of group g.
 static void block_k4(const uint8_t *p, const uint8_t *high, const uint8_t *low, float *dst) {
   float d = load_f16(p), dmin = load_f16(p + 2);
   for (int g = 0; g < QK_K / SUB; g++, dst += SUB) {
@@ -112,10 +113,13 @@ static void block_k4(const uint8_t *p, const uint8_t *high, const uint8_t *low, 
 
 static void block_q4_k(const uint8_t *p, float *dst) { block_k4(p, NULL, p + 4 + SCALES_K, dst); }
 
-static void block_q5_k(const uint8_t *p, float *dst) { block_k4(p, p + 4 + SCALES_K, p + 4 + SCALES_K + QK_K / 8, dst); }
+static void block_q5_k(const uint8_t *p, float *dst) {
+  block_k4(p, p + 4 + SCALES_K, p + 4 + SCALES_K + QK_K / 8, dst);
+}
 
-// {u4 low[256]; u2 high[256]; i8 scale[16]; f16 d}: (d scale) (q - 32), a scale per 16. Each half of 128 elements has 64 bytes of
-// nibbles and 32 bytes of high bits: quarter k takes nibble k/2 of byte 32 (k%2) + i, and bits 2k of high byte i.
+// {u4 low[256]; u2 high[256]; i8 scale[16]; f16 d}: (d scale) (q - 32), a scale per 16. Each half of 128 elements has
+// 64 bytes of nibbles and 32 bytes of high bits: quarter k takes nibble k/2 of byte 32 (k%2) + i, and bits 2k of high
+// byte i.
 static void block_q6_k(const uint8_t *p, float *dst) {
   const uint8_t *low = p, *high = p + QK_K / 2;
   const int8_t *scale = (const int8_t *)(high + QK_K / 4);

@@ -17,7 +17,7 @@ enum {
 static const struct {
   const char *name;
   uint8_t bytes; // 0: of variable length
-} types[NUM_TYPES] = {{"u8", 1}, {"i8", 1},     {"u16", 2},   {"i16", 2}, {"u32", 4}, {"i32", 4}, {"f32", 4},
+} types[NUM_TYPES] = {{"u8", 1},   {"i8", 1},     {"u16", 2},   {"i16", 2}, {"u32", 4}, {"i32", 4}, {"f32", 4},
                       {"bool", 1}, {"string", 0}, {"array", 0}, {"u64", 8}, {"i64", 8}, {"f64", 8}};
 
 // A position in the file, and what is being read there, for errors.
@@ -30,8 +30,9 @@ struct cursor {
 static uint64_t left(const struct cursor *c) { return c->file->size - c->pos; }
 
 static bool truncated(const struct cursor *c, const char *part, uint64_t need, struct err *e) {
-  return err_set(e, "%s: %s: %s needs %llu bytes at offset %llu, but the file ends at %llu; it is truncated or corrupt", c->file->path,
-                 c->what, part, (unsigned long long)need, (unsigned long long)c->pos, (unsigned long long)c->file->size);
+  return err_set(e, "%s: %s: %s needs %llu bytes at offset %llu, but the file ends at %llu; it is truncated or corrupt",
+                 c->file->path, c->what, part, (unsigned long long)need, (unsigned long long)c->pos,
+                 (unsigned long long)c->file->size);
 }
 
 static bool take(struct cursor *c, void *dst, size_t n, const char *part, struct err *e) {
@@ -53,16 +54,16 @@ static bool take_string(struct cursor *c, struct gguf_string *s, const char *par
 static bool take_name(struct cursor *c, struct gguf_string *s, struct err *e) {
   if (!take_string(c, s, "its name", e)) return false;
   if (name_is_valid(s->data, s->len)) return true;
-  return err_set(e, "%s: %s: its name (%llu bytes) is not printable UTF-8 of 1 to %d bytes; the file is corrupt", c->file->path, c->what,
-                 (unsigned long long)s->len, NAME_MAX_BYTES);
+  return err_set(e, "%s: %s: its name (%llu bytes) is not printable UTF-8 of 1 to %d bytes; the file is corrupt",
+                 c->file->path, c->what, (unsigned long long)s->len, NAME_MAX_BYTES);
 }
 
 static bool take_type(struct cursor *c, const struct gguf_string *key, enum gguf_type *t, struct err *e) {
   uint32_t n;
   if (!take(c, &n, sizeof n, "its type", e)) return false;
   if (n >= NUM_TYPES) {
-    return err_set(e, "%s: key '%.*s': value type %u does not exist in GGUF version 3 (0 to %d)", c->file->path, (int)key->len, key->data, n,
-                   NUM_TYPES - 1);
+    return err_set(e, "%s: key '%.*s': value type %u does not exist in GGUF version 3 (0 to %d)", c->file->path,
+                   (int)key->len, key->data, n, NUM_TYPES - 1);
   }
   *t = (enum gguf_type)n;
   return true;
@@ -87,7 +88,8 @@ static bool bools_are_bools(const struct cursor *c, const struct gguf_value *v, 
   if (v->element != GGUF_BOOL) return true;
   for (uint64_t i = 0; i < v->count; i++)
     if (v->data[i] > 1)
-      return err_set(e, "%s: key '%.*s': a bool is %d, expected 0 or 1", c->file->path, (int)v->key.len, v->key.data, v->data[i]);
+      return err_set(e, "%s: key '%.*s': a bool is %d, expected 0 or 1", c->file->path, (int)v->key.len, v->key.data,
+                     v->data[i]);
   return true;
 }
 
@@ -98,7 +100,8 @@ static bool read_value(struct cursor *c, struct gguf_value *v, struct err *e) {
   if (v->type == GGUF_ARRAY) {
     if (!take_type(c, &v->key, &v->element, e) || !take(c, &v->count, sizeof v->count, "its count", e)) return false;
     if (v->element == GGUF_ARRAY)
-      return err_set(e, "%s: key '%.*s': arrays of arrays are not supported", c->file->path, (int)v->key.len, v->key.data);
+      return err_set(e, "%s: key '%.*s': arrays of arrays are not supported", c->file->path, (int)v->key.len,
+                     v->key.data);
   }
   v->data = c->file->data + c->pos;
   return skip_elements(c, v->element, v->count, e) && bools_are_bools(c, v, e);
@@ -109,16 +112,18 @@ static bool read_tensor(struct cursor *c, struct gguf_tensor *t, struct err *e) 
   const char *path = c->file->path;
   int n = (int)t->name.len;
   if (t->dims < 1 || t->dims > GGUF_MAX_DIMS)
-    return err_set(e, "%s: tensor '%.*s': %u dimensions, expected 1 to %d", path, n, t->name.data, t->dims, GGUF_MAX_DIMS);
+    return err_set(e, "%s: tensor '%.*s': %u dimensions, expected 1 to %d", path, n, t->name.data, t->dims,
+                   GGUF_MAX_DIMS);
   int64_t product = 1;
   for (uint32_t i = 0; i < GGUF_MAX_DIMS; i++) {
     t->shape[i] = 1;
     if (i < t->dims && !take(c, &t->shape[i], sizeof t->shape[i], "its shape", e)) return false;
     if (t->shape[i] == 0 || t->shape[i] > INT64_MAX || __builtin_mul_overflow(product, (int64_t)t->shape[i], &product))
-      return err_set(e, "%s: tensor '%.*s': dimension %u is %llu: empty or too large a tensor", path, n, t->name.data, i,
-                     (unsigned long long)t->shape[i]);
+      return err_set(e, "%s: tensor '%.*s': dimension %u is %llu: empty or too large a tensor", path, n, t->name.data,
+                     i, (unsigned long long)t->shape[i]);
   }
-  return take(c, &t->ggml_type, sizeof t->ggml_type, "its type", e) && take(c, &t->offset, sizeof t->offset, "its offset", e);
+  return take(c, &t->ggml_type, sizeof t->ggml_type, "its type", e) &&
+         take(c, &t->offset, sizeof t->offset, "its offset", e);
 }
 
 // The directory's arrays grow with what has been read: a header that claims more than the file holds costs nothing.
@@ -169,8 +174,8 @@ static int compare_strings(const void *x, const void *y) {
 }
 
 // `first` is the first name, the others follow at `stride` bytes.
-static bool names_are_unique(const struct gguf *g, const struct gguf_string *first, size_t stride, uint64_t count, const char *kind,
-                             struct err *e) {
+static bool names_are_unique(const struct gguf *g, const struct gguf_string *first, size_t stride, uint64_t count,
+                             const char *kind, struct err *e) {
   struct gguf_string *sorted = mem_alloc(count, sizeof *sorted, "GGUF names", e);
   if (!sorted) return false;
   for (uint64_t i = 0; i < count; i++) sorted[i] = *(const struct gguf_string *)((const char *)first + i * stride);
@@ -188,17 +193,20 @@ static bool read_header(struct cursor *c, uint64_t *num_tensors, uint64_t *num_v
   char magic[4];
   snprintf(c->what, sizeof c->what, "the header");
   if (left(c) < sizeof magic || memcmp(c->file->data, "GGUF", sizeof magic) != 0)
-    return err_set(e, "%s: not a GGUF file: it does not begin with 'GGUF'; a Hugging Face model is given as its folder", c->file->path);
+    return err_set(e, "%s: not a GGUF file: it does not begin with 'GGUF'; a Hugging Face model is given as its folder",
+                   c->file->path);
   c->pos = sizeof magic;
   if (!take(c, &version, sizeof version, "the version", e)) return false;
   if (version == __builtin_bswap32(VERSION)) return err_set(e, "%s: big-endian GGUF is not supported", c->file->path);
   if (version != VERSION)
-    return err_set(e, "%s: GGUF version %u is not supported, expected %d; convert the model anew", c->file->path, version, VERSION);
+    return err_set(e, "%s: GGUF version %u is not supported, expected %d; convert the model anew", c->file->path,
+                   version, VERSION);
   if (!take(c, num_tensors, sizeof *num_tensors, "the number of tensors", e)) return false;
   if (!take(c, num_values, sizeof *num_values, "the number of keys", e)) return false;
   if (*num_tensors > MAX_ENTRIES || *num_values > MAX_ENTRIES)
-    return err_set(e, "%s: the header claims %llu tensors and %llu keys, expected at most %d of each; the file is corrupt", c->file->path,
-                   (unsigned long long)*num_tensors, (unsigned long long)*num_values, MAX_ENTRIES);
+    return err_set(e,
+                   "%s: the header claims %llu tensors and %llu keys, expected at most %d of each; the file is corrupt",
+                   c->file->path, (unsigned long long)*num_tensors, (unsigned long long)*num_values, MAX_ENTRIES);
   return true;
 }
 
@@ -209,26 +217,28 @@ static bool read_alignment(struct gguf *g, struct err *e) {
   if (!gguf_find(g, key)) return true;
   if (!gguf_get_i64(g, key, &a, e)) return false;
   if (a < 1 || a > MAX_ALIGNMENT || (a & (a - 1)) != 0)
-    return err_set(e, "%s: %s is %lld, expected a power of two up to %d", g->file.path, key, (long long)a, MAX_ALIGNMENT);
+    return err_set(e, "%s: %s is %lld, expected a power of two up to %d", g->file.path, key, (long long)a,
+                   MAX_ALIGNMENT);
   g->alignment = (uint64_t)a;
   return true;
 }
 
-// The data section starts at the next multiple of the alignment after the directory; a file without tensors may end before it.
+// The data section starts at the next multiple of the alignment after the directory; a file without tensors may end
+// before it.
 static bool place_data(struct gguf *g, uint64_t end, struct err *e) {
   uint64_t start = (end + g->alignment - 1) / g->alignment * g->alignment;
   if (start > g->file.size) {
     if (g->num_tensors)
-      return err_set(e, "%s: tensor data should start at offset %llu, but the file ends at %llu; it is truncated", g->file.path,
-                     (unsigned long long)start, (unsigned long long)g->file.size);
+      return err_set(e, "%s: tensor data should start at offset %llu, but the file ends at %llu; it is truncated",
+                     g->file.path, (unsigned long long)start, (unsigned long long)g->file.size);
     start = g->file.size;
   }
   g->data_offset = start;
   for (uint64_t i = 0; i < g->num_tensors; i++) {
     const struct gguf_tensor *t = &g->tensors[i];
     if (t->offset % g->alignment)
-      return err_set(e, "%s: tensor '%.*s': its offset %llu is not a multiple of the alignment %llu", g->file.path, (int)t->name.len,
-                     t->name.data, (unsigned long long)t->offset, (unsigned long long)g->alignment);
+      return err_set(e, "%s: tensor '%.*s': its offset %llu is not a multiple of the alignment %llu", g->file.path,
+                     (int)t->name.len, t->name.data, (unsigned long long)t->offset, (unsigned long long)g->alignment);
   }
   return true;
 }
@@ -238,7 +248,8 @@ bool gguf_open(struct gguf *g, const char *path, struct err *e) {
   if (!file_map(&g->file, path, e)) return false;
   struct cursor c = {.file = &g->file};
   uint64_t num_tensors, num_values;
-  bool ok = read_header(&c, &num_tensors, &num_values, e) && read_values(g, &c, num_values, e) && read_tensors(g, &c, num_tensors, e);
+  bool ok = read_header(&c, &num_tensors, &num_values, e) && read_values(g, &c, num_values, e) &&
+            read_tensors(g, &c, num_tensors, e);
   ok = ok && (!num_values || names_are_unique(g, &g->values[0].key, sizeof *g->values, num_values, "key", e));
   ok = ok && (!num_tensors || names_are_unique(g, &g->tensors[0].name, sizeof *g->tensors, num_tensors, "tensor", e));
   ok = ok && read_alignment(g, e) && place_data(g, c.pos, e);
@@ -307,7 +318,8 @@ bool gguf_get_i64(const struct gguf *g, const char *key, int64_t *out, struct er
   const struct gguf_value *v = find_scalar(g, key, e);
   if (!v) return false;
   if (gguf_element_i64(v, 0, out)) return true;
-  return err_set(e, "%s: key '%s' is of type %s or too large, expected an integer", g->file.path, key, types[v->type].name);
+  return err_set(e, "%s: key '%s' is of type %s or too large, expected an integer", g->file.path, key,
+                 types[v->type].name);
 }
 
 bool gguf_get_f64(const struct gguf *g, const char *key, double *out, struct err *e) {
@@ -327,14 +339,16 @@ static const uint8_t *next_string(const uint8_t *p, struct gguf_string *s) {
 bool gguf_get_string(const struct gguf *g, const char *key, struct gguf_string *out, struct err *e) {
   const struct gguf_value *v = find_scalar(g, key, e);
   if (!v) return false;
-  if (v->type != GGUF_STRING) return err_set(e, "%s: key '%s' is of type %s, expected a string", g->file.path, key, types[v->type].name);
+  if (v->type != GGUF_STRING)
+    return err_set(e, "%s: key '%s' is of type %s, expected a string", g->file.path, key, types[v->type].name);
   next_string(v->data, out);
   return true;
 }
 
 struct gguf_string *gguf_strings(const struct gguf *g, const struct gguf_value *v, struct err *e) {
   if (v->element != GGUF_STRING) {
-    err_set(e, "%s: key '%.*s' holds %s, expected strings", g->file.path, (int)v->key.len, v->key.data, types[v->element].name);
+    err_set(e, "%s: key '%.*s' holds %s, expected strings", g->file.path, (int)v->key.len, v->key.data,
+            types[v->element].name);
     return NULL;
   }
   struct gguf_string *s = mem_alloc(v->count, sizeof *s, "strings of a GGUF file", e);

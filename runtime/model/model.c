@@ -13,21 +13,29 @@ struct naming {
   const char *layers;
   const char *input_norm, *post_attention_norm, *o, *down;
   const char *qkv[MATRIX_MAX_PARTS], *gate_up[MATRIX_MAX_PARTS]; // one fused tensor, or its parts
-  bool paired; // the rotated rows of q and k are neighbouring pairs
+  bool paired;                                                   // the rotated rows of q and k are neighbouring pairs
 };
 
-static const struct naming hf_names = {
-    "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight", "model.layers",
-    "input_layernorm.weight", "post_attention_layernorm.weight", "self_attn.o_proj.weight", "mlp.down_proj.weight",
-    {"self_attn.qkv_proj.weight"}, {"mlp.gate_up_proj.weight"}, false};
-static const struct naming phi3_gguf_names = {
-    "token_embd.weight", "output_norm.weight", "output.weight", "blk",
-    "attn_norm.weight", "ffn_norm.weight", "attn_output.weight", "ffn_down.weight",
-    {"attn_qkv.weight"}, {"ffn_up.weight"}, false};
-static const struct naming llama_gguf_names = {
-    "token_embd.weight", "output_norm.weight", "output.weight", "blk",
-    "attn_norm.weight", "ffn_norm.weight", "attn_output.weight", "ffn_down.weight",
-    {"attn_q.weight", "attn_k.weight", "attn_v.weight"}, {"ffn_gate.weight", "ffn_up.weight"}, true};
+static const struct naming hf_names = {.embed = "model.embed_tokens.weight",
+                                       .norm = "model.norm.weight",
+                                       .head = "lm_head.weight",
+                                       .layers = "model.layers",
+                                       .input_norm = "input_layernorm.weight",
+                                       .post_attention_norm = "post_attention_layernorm.weight",
+                                       .o = "self_attn.o_proj.weight",
+                                       .down = "mlp.down_proj.weight",
+                                       .qkv = {"self_attn.qkv_proj.weight"},
+                                       .gate_up = {"mlp.gate_up_proj.weight"}};
+
+#define GGUF_NAMES                                                                                                     \
+  .embed = "token_embd.weight", .norm = "output_norm.weight", .head = "output.weight", .layers = "blk",                \
+  .input_norm = "attn_norm.weight", .post_attention_norm = "ffn_norm.weight", .o = "attn_output.weight",               \
+  .down = "ffn_down.weight"
+static const struct naming phi3_gguf_names = {GGUF_NAMES, .qkv = {"attn_qkv.weight"}, .gate_up = {"ffn_up.weight"}};
+static const struct naming llama_gguf_names = {GGUF_NAMES,
+                                               .qkv = {"attn_q.weight", "attn_k.weight", "attn_v.weight"},
+                                               .gate_up = {"ffn_gate.weight", "ffn_up.weight"},
+                                               .paired = true};
 
 // The model while its tensors are given their places.
 struct binding {
@@ -61,7 +69,8 @@ static const struct tensor *take(struct binding *b, const char *name, int64_t ro
     wrong_shape(m, t, expected, e);
     t = NULL;
   } else if (!rows && dtype_info(t->type)->block != 1) {
-    err_set(e, "%s: tensor '%s': type %s, expected F32, F16 or BF16 for a norm", tensor_file(m, t), name, dtype_info(t->type)->name);
+    err_set(e, "%s: tensor '%s': type %s, expected F32, F16 or BF16 for a norm", tensor_file(m, t), name,
+            dtype_info(t->type)->name);
     t = NULL;
   } else {
     b->used[t - m->tensors] = true;
@@ -71,7 +80,8 @@ static const struct tensor *take(struct binding *b, const char *name, int64_t ro
   return t;
 }
 
-static bool bind_whole(struct binding *b, struct matrix *x, const char *name, int64_t rows, int64_t cols, struct err *e) {
+static bool bind_whole(struct binding *b, struct matrix *x, const char *name, int64_t rows, int64_t cols,
+                       struct err *e) {
   const struct tensor *t = take(b, name, rows, cols, e);
   *x = (struct matrix){.rows = rows, .cols = cols, .num_parts = 1, .parts = {{.tensor = t}}};
   return t != NULL;
@@ -105,7 +115,8 @@ static bool bind_layer(struct binding *b, int32_t layer, struct err *e) {
   struct layer_weights *w = &b->m->layers[layer];
   char name[NAME_BYTES];
   int64_t q = (int64_t)c->num_heads * c->head_dim, kv = (int64_t)c->num_kv_heads * c->head_dim;
-  const int64_t qkv_rows[MATRIX_MAX_PARTS] = {q, kv, kv}, gate_up_rows[MATRIX_MAX_PARTS] = {c->intermediate_size, c->intermediate_size, 0};
+  const int64_t qkv_rows[MATRIX_MAX_PARTS] = {q, kv, kv},
+                gate_up_rows[MATRIX_MAX_PARTS] = {c->intermediate_size, c->intermediate_size, 0};
   w->input_norm = take(b, layer_name(b, layer, n->input_norm, name), 0, c->hidden_size, e);
   if (!w->input_norm) return false;
   w->post_attention_norm = take(b, layer_name(b, layer, n->post_attention_norm, name), 0, c->hidden_size, e);
@@ -145,15 +156,17 @@ static bool check_unused(const struct binding *b, struct err *e) {
     const char *name = m->tensors[i].name;
     if (b->used[i] || ends_with(name, "rotary_emb.inv_freq")) continue;
     if (m->config.rope == ROPE_LONGROPE && strncmp(name, "rope_factors_", strlen("rope_factors_")) == 0) continue;
-    return err_set(e, "%s: tensor '%s' is not supported; a model of %s with %d layers has none of that name", tensor_file(m, &m->tensors[i]),
-                   name, m->config.architecture, m->config.num_layers);
+    return err_set(e, "%s: tensor '%s' is not supported; a model of %s with %d layers has none of that name",
+                   tensor_file(m, &m->tensors[i]), name, m->config.architecture, m->config.num_layers);
   }
   return true;
 }
 
 static bool bind(struct model *m, struct err *e) {
   const struct config *c = &m->config;
-  const struct naming *n = strcmp(c->architecture, "phi3") == 0 ? &phi3_gguf_names : strcmp(c->architecture, "llama") == 0 ? &llama_gguf_names : &hf_names;
+  const struct naming *n = strcmp(c->architecture, "phi3") == 0    ? &phi3_gguf_names
+                           : strcmp(c->architecture, "llama") == 0 ? &llama_gguf_names
+                                                                   : &hf_names;
   struct binding b = {m, n, mem_alloc((size_t)m->num_tensors, sizeof *b.used, "marks of tensors", e)};
   m->layers = mem_alloc((size_t)c->num_layers, sizeof *m->layers, "the layers", e);
   bool ok = b.used && m->layers && bind_whole(&b, &m->embed, n->embed, c->vocab_size, c->hidden_size, e);

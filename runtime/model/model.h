@@ -1,5 +1,5 @@
-// A model as the forward pass sees it: the fused matrices of Phi-3's block over the mapped file. Nothing is copied; a row is
-// converted when it is used.
+// A model as the forward pass sees it: the fused matrices of Phi-3's block over the mapped file. Nothing is copied; a
+// row is converted when it is used.
 #pragma once
 #include "runtime/model/config.h"
 #include "runtime/model/dtype.h"
@@ -7,11 +7,11 @@
 
 // A tensor as the file has it.
 struct tensor {
-  const char *name;    // points into memory owned by the model
+  const char *name; // points into memory owned by the model
   enum dtype type;
-  int32_t dims;        // 1 or 2
-  int64_t rows, cols;  // [rows, cols], row-major; a vector is one row
-  const void *data;    // in the mapping; may be unaligned
+  int32_t dims;       // 1 or 2
+  int64_t rows, cols; // [rows, cols], row-major; a vector is one row
+  const void *data;   // in the mapping; may be unaligned
   int64_t bytes;
 };
 
@@ -23,8 +23,9 @@ struct matrix {
   int32_t num_parts;
   struct matrix_part {
     const struct tensor *tensor;
-    int64_t first_row;    // of the whole matrix
-    int32_t pair_head_dim; // 0: stored order. Else rows come in heads of this many whose first `pair_rotary` rows are stored as neighbouring pairs
+    int64_t first_row;     // of the whole matrix
+    int32_t pair_head_dim; // 0: stored order. Else rows come in heads of this many whose first `pair_rotary` rows are
+                           // stored as neighbouring pairs
     int32_t pair_rotary;   // (2i, 2i + 1) and are seen here as (i, i + rotary / 2)
   } parts[MATRIX_MAX_PARTS];
 };
@@ -39,27 +40,27 @@ struct layer_weights {
 
 struct model {
   struct config config;
-  char *path;             // of the folder or file
-  struct matrix embed;    // [vocab, hidden]
+  char *path;                   // of the folder or file
+  struct matrix embed;          // [vocab, hidden]
   struct layer_weights *layers; // [num_layers]
   const struct tensor *norm;    // [hidden]
-  struct matrix head;     // [vocab, hidden]; the embedding when tied
-  struct tensor *tensors; // all tensors of the file(s), by name
+  struct matrix head;           // [vocab, hidden]; the embedding when tied
+  struct tensor *tensors;       // all tensors of the file(s), by name
   int64_t num_tensors;
-  int64_t num_params;     // elements, tied ones once
-  int64_t weight_bytes;   // as stored, tied ones once
-  struct file *files;     // mappings
+  int64_t num_params;   // elements, tied ones once
+  int64_t weight_bytes; // as stored, tied ones once
+  struct file *files;   // mappings
   int32_t num_files;
-  char *names;            // storage of the tensors' names
+  char *names; // storage of the tensors' names
 };
 
-// Opens a Hugging Face folder (config.json, *.safetensors) or a GGUF v3 file. Time and memory do not depend on the weights'
-// size. Every name, type, shape and offset is checked.
+// Opens a Hugging Face folder (config.json, *.safetensors) or a GGUF v3 file. Time and memory do not depend on the
+// weights' size. Every name, type, shape and offset is checked.
 bool model_open(struct model *m, const char *path, struct err *e);
 void model_close(struct model *m);
 
-// `path` itself if it exists, else the model of that name: "nano" (bundled), or a folder or .gguf file in $PHI3_MODELS (default ~/.cache/phi3).
-// A new string to be freed with mem_free; NULL and an error that says how to get the model.
+// `path` itself if it exists, else the model of that name: "nano" (bundled), or a folder or .gguf file in $PHI3_MODELS
+// (default ~/.cache/phi3). A new string to be freed with mem_free; NULL and an error that says how to get the model.
 char *model_find(const char *path_or_name, struct err *e);
 
 // Where row `row` of `m` is stored: the bytes, and its type.

@@ -1,4 +1,5 @@
-// Where models are looked for: the path itself, the bundled model beside the sources or the installed program, the user's folder.
+// Where models are looked for: the path itself, the bundled model beside the sources or the installed program, the
+// user's folder.
 #include "runtime/base/mem.h"
 #include "runtime/model/model.h"
 #include <dirent.h>
@@ -34,7 +35,8 @@ static bool only_gguf(const char *dir, char **found, struct err *e) {
   bool ok = true;
   for (struct dirent *entry; ok && (entry = readdir(d));) {
     if (!ends_with(entry->d_name, ".gguf")) continue;
-    if (*found) ok = err_set(e, "%s: holds several .gguf files; give the path of one with -m, for example %s", dir, *found);
+    if (*found)
+      ok = err_set(e, "%s: holds several .gguf files; give the path of one with -m, for example %s", dir, *found);
     else ok = (*found = file_join(dir, entry->d_name, e)) != NULL;
   }
   closedir(d);
@@ -45,7 +47,8 @@ static bool only_gguf(const char *dir, char **found, struct err *e) {
   return ok;
 }
 
-// What to open for an existing path: a folder with config.json and a file are themselves, another folder is its only .gguf file.
+// What to open for an existing path: a folder with config.json and a file are themselves, another folder is its only
+// .gguf file.
 static char *resolve(const char *path, struct err *e) {
   bool config = false;
   char *gguf = NULL;
@@ -53,7 +56,10 @@ static char *resolve(const char *path, struct err *e) {
     if (!has_file(path, "config.json", &config, e)) return NULL;
     if (!config && !only_gguf(path, &gguf, e)) return NULL;
     if (!config && !gguf) {
-      err_set(e, "%s: holds neither config.json nor a .gguf file; if scripts/get_model.sh was interrupted there, run it again", path);
+      err_set(
+          e,
+          "%s: holds neither config.json nor a .gguf file; if scripts/get_model.sh was interrupted there, run it again",
+          path);
       return NULL;
     }
   }
@@ -103,8 +109,10 @@ static void not_found(const char *name, const char *dir, struct err *e) {
     err_set(e, "model '%s' is not in %s; get it with: scripts/get_model.sh %s", name, dir, name);
     return;
   }
-  err_set(e, "model '%.256s' is neither a path nor in %s; known names are %s, %s and %s, the last two after scripts/get_model.sh NAME", name, dir,
-          bundled, obtainable[0], obtainable[1]);
+  err_set(e,
+          "model '%.256s' is neither a path nor in %s; known names are %s, %s and %s, the last two after "
+          "scripts/get_model.sh NAME",
+          name, dir, bundled, obtainable[0], obtainable[1]);
 }
 
 char *model_find(const char *path_or_name, struct err *e) {

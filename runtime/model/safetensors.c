@@ -1,5 +1,6 @@
-// Safetensors: a 64-bit header length, a JSON header {name: {dtype, shape, data_offsets}}, and the tensors' bytes without holes.
-// Format: https://huggingface.co/docs/safetensors. A model's tensors lie in model.safetensors, or in shards listed by an index.
+// Safetensors: a 64-bit header length, a JSON header {name: {dtype, shape, data_offsets}}, and the tensors' bytes
+// without holes. Format: https://huggingface.co/docs/safetensors. A model's tensors lie in model.safetensors, or in
+// shards listed by an index.
 #include "runtime/base/json.h"
 #include "runtime/base/mem.h"
 #include "runtime/model/name.h"
@@ -30,17 +31,20 @@ static bool read_type(const struct header *h, const char *name, const json_t *v,
     *type = readable[i];
     if (strcmp(dtype_info(*type)->name, s) == 0) return true;
   }
-  return err_set(e, "%s: tensor '%s': type %s is not supported, expected F32, F16 or BF16", h->file->path, name, name_show(s).text);
+  return err_set(e, "%s: tensor '%s': type %s is not supported, expected F32, F16 or BF16", h->file->path, name,
+                 name_show(s).text);
 }
 
-static bool read_shape(const struct header *h, const char *name, const json_t *v, struct found_tensor *t, struct err *e) {
+static bool read_shape(const struct header *h, const char *name, const json_t *v, struct found_tensor *t,
+                       struct err *e) {
   size_t dims = json_array_size(v);
   if (!json_is_array(v) || dims < 1 || dims > 2)
     return err_set(e, "%s: tensor '%s': shape has %zu dimensions, expected 1 or 2", h->file->path, name, dims);
   int64_t n[2] = {1, 1};
   for (size_t i = 0; i < dims; i++) {
     const json_t *d = json_array_get(v, i);
-    if (!json_is_integer(d) || json_integer_value(d) < 1) return bad(h, name, e, "a dimension is not a positive integer");
+    if (!json_is_integer(d) || json_integer_value(d) < 1)
+      return bad(h, name, e, "a dimension is not a positive integer");
     n[2 - dims + i] = json_integer_value(d);
   }
   t->dims = (int32_t)dims;
@@ -49,32 +53,39 @@ static bool read_shape(const struct header *h, const char *name, const json_t *v
   return true;
 }
 
-static bool read_offsets(const struct header *h, const char *name, const json_t *v, struct found_tensor *t, struct err *e) {
+static bool read_offsets(const struct header *h, const char *name, const json_t *v, struct found_tensor *t,
+                         struct err *e) {
   const json_t *b = json_array_get(v, 0), *n = json_array_get(v, 1);
   if (json_array_size(v) != 2 || !json_is_integer(b) || !json_is_integer(n) || json_integer_value(b) < 0 ||
       json_integer_value(n) < json_integer_value(b))
     return bad(h, name, e, "data_offsets is not a pair of ascending offsets");
-  uint64_t begin = (uint64_t)json_integer_value(b), end = (uint64_t)json_integer_value(n), data = h->file->size - h->data_start;
+  uint64_t begin = (uint64_t)json_integer_value(b), end = (uint64_t)json_integer_value(n),
+           data = h->file->size - h->data_start;
   if (end > data)
-    return err_set(e, "%s: tensor '%s' ends at byte %llu of the data, but the file has %llu; it is truncated", h->file->path, name,
-                   (unsigned long long)end, (unsigned long long)data);
+    return err_set(e, "%s: tensor '%s' ends at byte %llu of the data, but the file has %llu; it is truncated",
+                   h->file->path, name, (unsigned long long)end, (unsigned long long)data);
   int64_t bytes;
-  if (__builtin_mul_overflow(t->rows, t->cols, &bytes) || __builtin_mul_overflow(bytes, (int64_t)dtype_info(t->type)->block_bytes, &bytes) ||
+  if (__builtin_mul_overflow(t->rows, t->cols, &bytes) ||
+      __builtin_mul_overflow(bytes, (int64_t)dtype_info(t->type)->block_bytes, &bytes) ||
       (uint64_t)bytes != end - begin)
-    return err_set(e, "%s: tensor '%s': %llu bytes of data, but shape [%lld, %lld] of type %s needs another number", h->file->path, name,
-                   (unsigned long long)(end - begin), (long long)t->rows, (long long)t->cols, dtype_info(t->type)->name);
+    return err_set(e, "%s: tensor '%s': %llu bytes of data, but shape [%lld, %lld] of type %s needs another number",
+                   h->file->path, name, (unsigned long long)(end - begin), (long long)t->rows, (long long)t->cols,
+                   dtype_info(t->type)->name);
   t->begin = h->data_start + begin;
   t->end = h->data_start + end;
   return true;
 }
 
-static bool read_entry(const struct header *h, const char *name, const json_t *v, struct tensor_list *l, struct err *e) {
+static bool read_entry(const struct header *h, const char *name, const json_t *v, struct tensor_list *l,
+                       struct err *e) {
   struct found_tensor t = {.file = h->index};
   if (!name_is_valid(name, strlen(name)))
     return err_set(e, "%s: a tensor's name is not printable UTF-8 of 1 to %d bytes", h->file->path, NAME_MAX_BYTES);
   if (!json_is_object(v)) return bad(h, name, e, "its entry is not an object");
-  return read_type(h, name, json_object_get(v, "dtype"), &t.type, e) && read_shape(h, name, json_object_get(v, "shape"), &t, e) &&
-         read_offsets(h, name, json_object_get(v, "data_offsets"), &t, e) && tensor_list_add(l, name, strlen(name), &t, e);
+  return read_type(h, name, json_object_get(v, "dtype"), &t.type, e) &&
+         read_shape(h, name, json_object_get(v, "shape"), &t, e) &&
+         read_offsets(h, name, json_object_get(v, "data_offsets"), &t, e) &&
+         tensor_list_add(l, name, strlen(name), &t, e);
 }
 
 static bool read_entries(const struct header *h, json_t *root, struct tensor_list *l, struct err *e) {
@@ -89,7 +100,8 @@ static bool read_entries(const struct header *h, json_t *root, struct tensor_lis
   uint64_t used = h->data_start;
   for (int64_t i = first; i < l->count; i++) used += l->items[i].end - l->items[i].begin;
   if (used == h->file->size) return true;
-  return err_set(e, "%s: %llu bytes after the last tensor belong to none", h->file->path, (unsigned long long)(h->file->size - used));
+  return err_set(e, "%s: %llu bytes after the last tensor belong to none", h->file->path,
+                 (unsigned long long)(h->file->size - used));
 }
 
 static bool read_file(struct model *m, int32_t index, struct tensor_list *l, struct err *e) {
@@ -97,8 +109,9 @@ static bool read_file(struct model *m, int32_t index, struct tensor_list *l, str
   uint64_t n = 0;
   if (f->size >= LENGTH_BYTES) memcpy(&n, f->data, LENGTH_BYTES);
   if (f->size < LENGTH_BYTES || n > f->size - LENGTH_BYTES || n > MAX_HEADER)
-    return err_set(e, "%s: the header should have %llu bytes, but the file has %zu; it is truncated or not a safetensors file", f->path,
-                   (unsigned long long)n, f->size);
+    return err_set(
+        e, "%s: the header should have %llu bytes, but the file has %zu; it is truncated or not a safetensors file",
+        f->path, (unsigned long long)n, f->size);
   struct header h = {f, LENGTH_BYTES + n, index};
   json_t *root = json_read_memory(f->data + LENGTH_BYTES, n, f->path, e);
   if (!root) return false;
@@ -107,7 +120,8 @@ static bool read_file(struct model *m, int32_t index, struct tensor_list *l, str
   return ok;
 }
 
-static bool map_files(struct model *m, const char *dir, const char *const *names, int32_t count, struct tensor_list *l, struct err *e) {
+static bool map_files(struct model *m, const char *dir, const char *const *names, int32_t count, struct tensor_list *l,
+                      struct err *e) {
   m->files = mem_alloc((size_t)count, sizeof *m->files, "the list of files", e);
   if (!m->files) return false;
   for (int32_t i = 0; i < count; i++) {
@@ -133,9 +147,10 @@ static json_t *index_of(const struct tensor_list *l, struct err *e) {
   return o;
 }
 
-// Every tensor of the index must be in the shard that it names. `shard_of` holds, in the order of `map`, numbers of files.
-static bool check_index(const struct model *m, const char *index, json_t *map, const int32_t *shard_of, const struct tensor_list *l,
-                        struct err *e) {
+// Every tensor of the index must be in the shard that it names. `shard_of` holds, in the order of `map`, numbers of
+// files.
+static bool check_index(const struct model *m, const char *index, json_t *map, const int32_t *shard_of,
+                        const struct tensor_list *l, struct err *e) {
   size_t next = 0;
   const char *name;
   json_t *v, *have = index_of(l, e);
@@ -144,14 +159,16 @@ static bool check_index(const struct model *m, const char *index, json_t *map, c
     const json_t *file = json_object_get(have, name);
     int32_t shard = shard_of[next++];
     if (ok && (!file || json_integer_value(file) != shard))
-      ok = err_set(e, "%s: tensor '%s' should be in %s, which does not have it", index, name_show(name).text, m->files[shard].path);
+      ok = err_set(e, "%s: tensor '%s' should be in %s, which does not have it", index, name_show(name).text,
+                   m->files[shard].path);
   }
   json_decref(have);
   return ok;
 }
 
 // The shards' names, each once, in order of appearance; fills shard_of.
-static bool list_shards(const char *index, json_t *map, const char **names, int32_t *shard_of, int32_t *count, struct err *e) {
+static bool list_shards(const char *index, json_t *map, const char **names, int32_t *shard_of, int32_t *count,
+                        struct err *e) {
   size_t next = 0;
   const char *name;
   json_t *v;

@@ -46,20 +46,20 @@ static int by_begin(const void *x, const void *y) {
   return (a->begin > b->begin) - (a->begin < b->begin);
 }
 
-static bool check_sorted(const struct tensor_list *l, struct found_tensor *const *sorted, int64_t n, const struct file *f, uint64_t start,
-                         uint64_t align, struct err *e) {
+static bool check_sorted(const struct tensor_list *l, struct found_tensor *const *sorted, int64_t n,
+                         const struct file *f, uint64_t start, uint64_t align, struct err *e) {
   const char *before = NULL;
   uint64_t end = start;
   for (int64_t i = 0; i < n; i++) {
     const struct found_tensor *t = sorted[i];
     const char *name = l->names + t->name;
     if (t->begin < end && before)
-      return err_set(e, "%s: tensors '%s' and '%s' overlap: one ends at offset %llu, the other begins at %llu", f->path, before, name,
-                     (unsigned long long)end, (unsigned long long)t->begin);
+      return err_set(e, "%s: tensors '%s' and '%s' overlap: one ends at offset %llu, the other begins at %llu", f->path,
+                     before, name, (unsigned long long)end, (unsigned long long)t->begin);
     uint64_t expected = start + (end - start + align - 1) / align * align;
     if (t->begin != expected)
-      return err_set(e, "%s: tensor '%s' begins at offset %llu, expected %llu: there is a hole before it", f->path, name,
-                     (unsigned long long)t->begin, (unsigned long long)expected);
+      return err_set(e, "%s: tensor '%s' begins at offset %llu, expected %llu: there is a hole before it", f->path,
+                     name, (unsigned long long)t->begin, (unsigned long long)expected);
     if (t->end > f->size)
       return err_set(e, "%s: tensor '%s' ends at offset %llu, but the file at %zu; it is truncated", f->path, name,
                      (unsigned long long)t->end, f->size);
@@ -69,8 +69,8 @@ static bool check_sorted(const struct tensor_list *l, struct found_tensor *const
   return true;
 }
 
-bool tensor_list_check_layout(const struct tensor_list *l, int64_t first, const struct file *f, uint64_t start, uint64_t align,
-                              struct err *e) {
+bool tensor_list_check_layout(const struct tensor_list *l, int64_t first, const struct file *f, uint64_t start,
+                              uint64_t align, struct err *e) {
   int64_t n = l->count - first;
   struct found_tensor **sorted = mem_alloc((size_t)n, sizeof *sorted, "the order of tensors", e);
   if (!sorted) return false;
@@ -93,16 +93,21 @@ bool tensor_list_finish(struct tensor_list *l, struct model *m, struct err *e) {
   m->names = l->names;
   for (int64_t i = 0; i < l->count; i++) {
     const struct found_tensor *f = &l->items[i];
-    m->tensors[i] = (struct tensor){.name = m->names + f->name, .type = f->type, .dims = f->dims, .rows = f->rows, .cols = f->cols,
-                                    .data = m->files[f->file].data + f->begin, .bytes = (int64_t)(f->end - f->begin)};
+    m->tensors[i] = (struct tensor){.name = m->names + f->name,
+                                    .type = f->type,
+                                    .dims = f->dims,
+                                    .rows = f->rows,
+                                    .cols = f->cols,
+                                    .data = m->files[f->file].data + f->begin,
+                                    .bytes = (int64_t)(f->end - f->begin)};
   }
   l->names = NULL; // now the model's
   tensor_list_free(l);
   qsort(m->tensors, (size_t)m->num_tensors, sizeof *m->tensors, by_name);
   for (int64_t i = 1; i < m->num_tensors; i++)
     if (strcmp(m->tensors[i - 1].name, m->tensors[i].name) == 0)
-      return err_set(e, "%s and %s: both have a tensor '%s'", tensor_file(m, &m->tensors[i - 1]), tensor_file(m, &m->tensors[i]),
-                     m->tensors[i].name);
+      return err_set(e, "%s and %s: both have a tensor '%s'", tensor_file(m, &m->tensors[i - 1]),
+                     tensor_file(m, &m->tensors[i]), m->tensors[i].name);
   return true;
 }
 

@@ -23,10 +23,11 @@ bool tensor_list_add(struct tensor_list *l, const char *name, size_t len, const 
 void tensor_list_free(struct tensor_list *l);
 const char *tensor_list_name(const struct tensor_list *l, int64_t i);
 
-// The tensors from index `first` on are those of one file. They must fill its data section, which begins at `start`, in some order
-// without overlap, each at the next multiple of `align` (from `start`) after the one before, and end inside the file.
-bool tensor_list_check_layout(const struct tensor_list *l, int64_t first, const struct file *f, uint64_t start, uint64_t align,
-                              struct err *e);
+// The tensors from index `first` on are those of one file. They must fill its data section, which begins at `start`, in
+// some order without overlap, each at the next multiple of `align` (from `start`) after the one before, and end inside
+// the file.
+bool tensor_list_check_layout(const struct tensor_list *l, int64_t first, const struct file *f, uint64_t start,
+                              uint64_t align, struct err *e);
 // Moves the list to m->tensors, sorted by name, with pointers into m->files. The same name twice is an error.
 bool tensor_list_finish(struct tensor_list *l, struct model *m, struct err *e);
 

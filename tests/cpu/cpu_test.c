@@ -40,13 +40,13 @@ static void put_f16(uint8_t *p, double x) {
   memcpy(p, &h, sizeof h);
 }
 
-// Random bits with moderate scales.
+// Random bits, with scales that make weights of about 0.1.
 static void random_block(enum dtype type, uint8_t *p, uint64_t *seed) {
   for (int i = 0; i < dtype_info(type)->block_bytes; i++) p[i] = (uint8_t)test_random(seed);
-  double scale = 0.01 * (test_uniform(seed) - 0.5);
-  if (type == DTYPE_Q6_K) put_f16(p + 208, scale);
-  else put_f16(p, scale);
-  if (type == DTYPE_Q4_1 || type == DTYPE_Q4_K || type == DTYPE_Q5_K) put_f16(p + 2, 0.1 * test_uniform(seed));
+  bool packed = type == DTYPE_Q4_K || type == DTYPE_Q5_K; // a scale and a minimum of up to 63 times these
+  double scale = (packed ? 3e-4 : type == DTYPE_Q6_K ? 1e-4 : type == DTYPE_Q8_0 ? 2e-3 : 0.02) * (test_uniform(seed) - 0.5);
+  put_f16(type == DTYPE_Q6_K ? p + 208 : p, scale);
+  if (packed || type == DTYPE_Q4_1) put_f16(p + 2, (packed ? 2e-3 : 0.1) * test_uniform(seed));
 }
 
 struct weight_row random_weights(enum dtype type, int64_t n, uint64_t *seed) {

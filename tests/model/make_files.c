@@ -87,13 +87,14 @@ static void put_zeros(struct bytes *b, size_t n) {
   while (n--) bytes_put(b, "", 1);
 }
 
-void safetensors_put(struct safetensors_maker *s, const char *name, const char *type, int64_t rows, int64_t cols, const void *data,
-                     size_t bytes) {
+void safetensors_put(struct safetensors_maker *s, const char *name, const char *type, int64_t rows, int64_t cols,
+                     const void *data, size_t bytes) {
   char text[512], shape[64];
   if (rows) snprintf(shape, sizeof shape, "%lld,%lld", (long long)rows, (long long)cols);
   else snprintf(shape, sizeof shape, "%lld", (long long)cols);
-  int n = snprintf(text, sizeof text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%llu,%llu]}", s->header.size ? "," : "{",
-                   name, type, shape, (unsigned long long)s->bytes, (unsigned long long)(s->bytes + bytes));
+  int n = snprintf(text, sizeof text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%llu,%llu]}",
+                   s->header.size ? "," : "{", name, type, shape, (unsigned long long)s->bytes,
+                   (unsigned long long)(s->bytes + bytes));
   bytes_put(&s->header, text, (size_t)n);
   if (data) bytes_put(&s->data, data, bytes);
   s->bytes += bytes;
@@ -140,9 +141,15 @@ static struct bytes *put_array(struct gguf_maker *g, const char *key, uint32_t t
 }
 
 void gguf_put_u32(struct gguf_maker *g, const char *key, uint32_t v) { put_u32(put_key(g, key, TYPE_U32), v); }
-void gguf_put_f32(struct gguf_maker *g, const char *key, float v) { bytes_put(put_key(g, key, TYPE_F32), &v, sizeof v); }
-void gguf_put_bool(struct gguf_maker *g, const char *key, bool v) { bytes_put(put_key(g, key, TYPE_BOOL), v ? "\1" : "\0", 1); }
-void gguf_put_string(struct gguf_maker *g, const char *key, const char *v) { put_string(put_key(g, key, TYPE_STRING), v); }
+void gguf_put_f32(struct gguf_maker *g, const char *key, float v) {
+  bytes_put(put_key(g, key, TYPE_F32), &v, sizeof v);
+}
+void gguf_put_bool(struct gguf_maker *g, const char *key, bool v) {
+  bytes_put(put_key(g, key, TYPE_BOOL), v ? "\1" : "\0", 1);
+}
+void gguf_put_string(struct gguf_maker *g, const char *key, const char *v) {
+  put_string(put_key(g, key, TYPE_STRING), v);
+}
 
 void gguf_put_i32s(struct gguf_maker *g, const char *key, const int32_t *v, uint64_t count) {
   bytes_put(put_array(g, key, TYPE_I32, count), v, count * sizeof *v);
@@ -164,8 +171,8 @@ static size_t alignment_of(struct gguf_maker *g) {
 
 static void align(struct bytes *b, size_t to) { put_zeros(b, (to - b->size % to) % to); }
 
-void gguf_put_tensor(struct gguf_maker *g, const char *name, uint32_t ggml_type, int64_t rows, int64_t cols, const void *data,
-                     size_t bytes) {
+void gguf_put_tensor(struct gguf_maker *g, const char *name, uint32_t ggml_type, int64_t rows, int64_t cols,
+                     const void *data, size_t bytes) {
   align(&g->data, alignment_of(g));
   put_string(&g->tensors, name);
   put_u32(&g->tensors, rows ? 2 : 1);

@@ -6,8 +6,19 @@
 #include <string.h>
 
 struct sample sample_default(void) {
-  return (struct sample){.hidden = 24, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 8, .intermediate = 40, .vocab = 40,
-                         .max_positions = 64, .window = 6, .partial_rotary = 1, .type = DTYPE_F32, .shards = 1, .seed = 1};
+  return (struct sample){.hidden = 24,
+                         .layers = 2,
+                         .heads = 4,
+                         .kv_heads = 2,
+                         .head_dim = 8,
+                         .intermediate = 40,
+                         .vocab = 40,
+                         .max_positions = 64,
+                         .window = 6,
+                         .partial_rotary = 1,
+                         .type = DTYPE_F32,
+                         .shards = 1,
+                         .seed = 1};
 }
 
 float sample_value(const struct sample *s, const char *name, int64_t row, int64_t col) {
@@ -26,8 +37,8 @@ float sample_factor(const struct sample *s, bool is_long, int64_t i) {
 
 static int32_t rotary_dim(const struct sample *s) { return (int32_t)((float)s->head_dim * s->partial_rotary); }
 
-// Where row `row` of q or k is stored in a llama file: the rotated channels of a head as neighbouring pairs. Written from llama.cpp's
-// description: halves [2, n/2] of a head are transposed to [n/2, 2].
+// Where row `row` of q or k is stored in a llama file: the rotated channels of a head as neighbouring pairs. Written
+// from llama.cpp's description: halves [2, n/2] of a head are transposed to [n/2, 2].
 static int64_t paired_row(const struct sample *s, int64_t row) {
   int64_t head = row / s->head_dim, i = row % s->head_dim, n = rotary_dim(s);
   if (i >= n) return row;
@@ -36,8 +47,8 @@ static int64_t paired_row(const struct sample *s, int64_t row) {
 }
 
 // Rows [first, first + rows) of the tensor `name` in stored form; `paired` puts them in a llama file's order.
-static size_t make_rows(const struct sample *s, const char *name, int64_t first, int64_t rows, int64_t cols, enum dtype type, bool paired,
-                        uint8_t **out) {
+static size_t make_rows(const struct sample *s, const char *name, int64_t first, int64_t rows, int64_t cols,
+                        enum dtype type, bool paired, uint8_t **out) {
   size_t width = type == DTYPE_F32 ? 4 : 2, bytes = (size_t)(rows * cols) * width;
   *out = malloc(bytes);
   if (!*out) abort();
@@ -85,9 +96,12 @@ static void put_hf_layer(const struct sample *s, struct shard_list *l, int layer
   const struct {
     const char *name;
     int64_t rows, cols;
-  } tensors[] = {{"input_layernorm", 0, s->hidden},           {"self_attn.qkv_proj", q + 2 * kv, s->hidden},
-                 {"self_attn.o_proj", s->hidden, q},          {"post_attention_layernorm", 0, s->hidden},
-                 {"mlp.gate_up_proj", 2 * s->intermediate, s->hidden}, {"mlp.down_proj", s->hidden, s->intermediate}};
+  } tensors[] = {{"input_layernorm", 0, s->hidden},
+                 {"self_attn.qkv_proj", q + 2 * kv, s->hidden},
+                 {"self_attn.o_proj", s->hidden, q},
+                 {"post_attention_layernorm", 0, s->hidden},
+                 {"mlp.gate_up_proj", 2 * s->intermediate, s->hidden},
+                 {"mlp.down_proj", s->hidden, s->intermediate}};
   for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
     snprintf(name, sizeof name, "model.layers.%d.%s.weight", layer, tensors[i].name);
     put_sharded(s, l, name, tensors[i].rows, tensors[i].cols);
@@ -107,13 +121,16 @@ static void put_text(struct bytes *b, const char *text) { bytes_put(b, text, str
 static void write_config(const struct sample *s, const char *dir, const char *more) {
   struct bytes b = {0};
   char text[1024];
-  snprintf(text, sizeof text,
-           "{%s\"architectures\": [\"Phi3ForCausalLM\"], \"model_type\": \"phi3\", \"hidden_size\": %d, \"num_hidden_layers\": %d,\n"
-           " \"num_attention_heads\": %d, \"num_key_value_heads\": %d, \"head_dim\": %d, \"intermediate_size\": %d, \"vocab_size\": %d,\n"
-           " \"max_position_embeddings\": %d, \"original_max_position_embeddings\": %d, \"partial_rotary_factor\": %.9g,\n"
-           " \"tie_word_embeddings\": %s, \"bos_token_id\": 1, \"eos_token_id\": 2, \"pad_token_id\": null",
-           more, s->hidden, s->layers, s->heads, s->kv_heads, s->head_dim, s->intermediate, s->vocab, s->max_positions,
-           s->longrope ? s->max_positions / 2 : s->max_positions, (double)s->partial_rotary, s->tied ? "true" : "false");
+  snprintf(
+      text, sizeof text,
+      "{%s\"architectures\": [\"Phi3ForCausalLM\"], \"model_type\": \"phi3\", \"hidden_size\": %d, "
+      "\"num_hidden_layers\": %d,\n"
+      " \"num_attention_heads\": %d, \"num_key_value_heads\": %d, \"head_dim\": %d, \"intermediate_size\": %d, "
+      "\"vocab_size\": %d,\n"
+      " \"max_position_embeddings\": %d, \"original_max_position_embeddings\": %d, \"partial_rotary_factor\": %.9g,\n"
+      " \"tie_word_embeddings\": %s, \"bos_token_id\": 1, \"eos_token_id\": 2, \"pad_token_id\": null",
+      more, s->hidden, s->layers, s->heads, s->kv_heads, s->head_dim, s->intermediate, s->vocab, s->max_positions,
+      s->longrope ? s->max_positions / 2 : s->max_positions, (double)s->partial_rotary, s->tied ? "true" : "false");
   put_text(&b, text);
   snprintf(text, sizeof text, ", \"sliding_window\": %d", s->window);
   if (s->window) put_text(&b, text);
@@ -165,8 +182,8 @@ void sample_write_hf(const struct sample *s, const char *dir, const char *more_c
 static uint32_t ggml_number(enum dtype t) { return t == DTYPE_F32 ? 0 : t == DTYPE_F16 ? 1 : 30; }
 
 // Rows [first, first + rows) of the Hugging Face tensor `hf` under the name `name`. rows = 0: a vector, always F32.
-static void put_gguf(const struct sample *s, struct gguf_maker *g, const char *name, const char *hf, int64_t first, int64_t rows,
-                     int64_t cols, bool paired) {
+static void put_gguf(const struct sample *s, struct gguf_maker *g, const char *name, const char *hf, int64_t first,
+                     int64_t rows, int64_t cols, bool paired) {
   uint8_t *data;
   enum dtype type = rows ? s->type : DTYPE_F32;
   size_t bytes = make_rows(s, hf, first, rows ? rows : 1, cols, type, paired, &data);
@@ -203,9 +220,15 @@ static void put_gguf_keys(const struct sample *s, struct gguf_maker *g, const ch
   const struct {
     const char *name;
     int32_t value;
-  } keys[] = {{"block_count", s->layers}, {"embedding_length", s->hidden}, {"feed_forward_length", s->intermediate},
-              {"context_length", s->max_positions}, {"attention.head_count", s->heads}, {"attention.head_count_kv", s->kv_heads},
-              {"attention.key_length", s->head_dim}, {"attention.value_length", s->head_dim}, {"rope.dimension_count", rotary_dim(s)},
+  } keys[] = {{"block_count", s->layers},
+              {"embedding_length", s->hidden},
+              {"feed_forward_length", s->intermediate},
+              {"context_length", s->max_positions},
+              {"attention.head_count", s->heads},
+              {"attention.head_count_kv", s->kv_heads},
+              {"attention.key_length", s->head_dim},
+              {"attention.value_length", s->head_dim},
+              {"rope.dimension_count", rotary_dim(s)},
               {"attention.sliding_window", s->window},
               {"rope.scaling.original_context_length", s->longrope ? s->max_positions / 2 : s->max_positions}};
   char key[128];
@@ -232,7 +255,8 @@ void sample_put_gguf(const struct sample *s, struct gguf_maker *g, const char *a
   int n = rotary_dim(s) / 2;
   for (int is_long = 0; is_long < 2 && s->longrope; is_long++) {
     for (int i = 0; i < n; i++) factors[i] = sample_factor(s, is_long, i);
-    gguf_put_tensor(g, is_long ? "rope_factors_long.weight" : "rope_factors_short.weight", 0, 0, n, factors, (size_t)n * sizeof *factors);
+    gguf_put_tensor(g, is_long ? "rope_factors_long.weight" : "rope_factors_short.weight", 0, 0, n, factors,
+                    (size_t)n * sizeof *factors);
   }
 }
 

@@ -155,14 +155,15 @@ static void a_damaged_index_is_refused(void **state) {
   no_corruption(dir, index, SIZE_MAX);
   static const struct {
     const char *json, *word;
-  } cases[] = {{"{}", "weight_map is missing"},
-               {"[]", "weight_map is missing"},
-               {"{\"weight_map\": {\"a\": 3}}", "'a' names no file"},
-               {"{\"weight_map\": {\"a\": \"../x.safetensors\"}}", "'a' names no file"},
-               {"{\"weight_map\": {\"a\": \"/etc/passwd\"}}", "'a' names no file"},
-               {"{\"weight_map\": {\"a\": \"gone.safetensors\"}}", "gone.safetensors: cannot open"},
-               {"{\"weight_map\": {\"a\": \"model-00001-of-00002.safetensors\"}}", "'a' should be in"},
-               {"{\"weight_map\": {\"model.embed_tokens.weight\": \"model-00001-of-00002.safetensors\"}}", "is missing"}};
+  } cases[] = {
+      {"{}", "weight_map is missing"},
+      {"[]", "weight_map is missing"},
+      {"{\"weight_map\": {\"a\": 3}}", "'a' names no file"},
+      {"{\"weight_map\": {\"a\": \"../x.safetensors\"}}", "'a' names no file"},
+      {"{\"weight_map\": {\"a\": \"/etc/passwd\"}}", "'a' names no file"},
+      {"{\"weight_map\": {\"a\": \"gone.safetensors\"}}", "gone.safetensors: cannot open"},
+      {"{\"weight_map\": {\"a\": \"model-00001-of-00002.safetensors\"}}", "'a' should be in"},
+      {"{\"weight_map\": {\"model.embed_tokens.weight\": \"model-00001-of-00002.safetensors\"}}", "is missing"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct model m;
     write_text(index, cases[i].json);
@@ -203,11 +204,15 @@ static void bad_safetensors_are_explained(void **state) {
   open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "data_offsets");
   open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,5]}}", 4, "ends at byte 5");
   open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "4 bytes of data");
-  open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,1073741824],\"data_offsets\":[0,0]}}", 0, "0 bytes of data"); // 2^64 bytes
+  open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,1073741824],\"data_offsets\":[0,0]}}", 0,
+              "0 bytes of data"); // 2^64 bytes
   open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "there is a hole before it");
-  open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[2,4]}}", 4, "overlap");
-  open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8,
-              "duplicate");
+  open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F16\",\"shape\":[1],"
+              "\"data_offsets\":[2,4]}}",
+              4, "overlap");
+  open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],"
+              "\"data_offsets\":[4,8]}}",
+              8, "duplicate");
   open_header("{\"a\\u0007\":{}}", 0, "not printable UTF-8");
   open_header("{\"\":{}}", 0, "not printable UTF-8");
   open_header("{\"__metadata__\":{\"format\":\"pt\"}}", 0, "is missing");
@@ -222,29 +227,40 @@ static void wrong_tensors_are_explained(void **state) {
   } cases[] = {{"model.norm.weight", "F32", 0, 5, "'model.norm.weight': shape [5], expected [4]"},
                {"model.norm.weight", "F32", 1, 4, "'model.norm.weight': shape [1, 4], expected [4]"},
                {"model.embed_tokens.weight", "F32", 4, 5, "'model.embed_tokens.weight': shape [4, 5], expected [5, 4]"},
-               {"model.layers.1.input_layernorm.weight", "F32", 0, 4, "'model.layers.1.input_layernorm.weight' is not supported"},
+               {"model.layers.1.input_layernorm.weight", "F32", 0, 4,
+                "'model.layers.1.input_layernorm.weight' is not supported"},
                {"model.layers.0.self_attn.qkv_proj.bias", "F32", 0, 8, "qkv_proj.bias' is not supported"}};
   static const struct {
     const char *name;
     int64_t rows, cols;
-  } good[] = {{"model.embed_tokens.weight", 5, 4}, {"model.layers.0.input_layernorm.weight", 0, 4}, {"model.norm.weight", 0, 4}, {"lm_head.weight", 5, 4},
-              {"model.layers.0.post_attention_layernorm.weight", 0, 4}, {"model.layers.0.self_attn.qkv_proj.weight", 8, 4},
-              {"model.layers.0.self_attn.o_proj.weight", 4, 4}, {"model.layers.0.mlp.gate_up_proj.weight", 6, 4},
-              {"model.layers.0.mlp.down_proj.weight", 4, 3}, {"model.layers.0.self_attn.rotary_emb.inv_freq", 0, 1}};
+  } good[] = {{"model.embed_tokens.weight", 5, 4},
+              {"model.layers.0.input_layernorm.weight", 0, 4},
+              {"model.norm.weight", 0, 4},
+              {"lm_head.weight", 5, 4},
+              {"model.layers.0.post_attention_layernorm.weight", 0, 4},
+              {"model.layers.0.self_attn.qkv_proj.weight", 8, 4},
+              {"model.layers.0.self_attn.o_proj.weight", 4, 4},
+              {"model.layers.0.mlp.gate_up_proj.weight", 6, 4},
+              {"model.layers.0.mlp.down_proj.weight", 4, 3},
+              {"model.layers.0.self_attn.rotary_emb.inv_freq", 0, 1}};
   enum { GOOD = sizeof good / sizeof *good, CASES = sizeof cases / sizeof *cases };
   float zeros[64] = {0};
   struct sample s = tiny();
   sample_write_hf(&s, dir, "");
-  for (int i = 0; i <= CASES + GOOD - 1; i++) { // wrong ones, then each left out in turn (not the last, which may be absent)
+  for (int i = 0; i <= CASES + GOOD - 1;
+       i++) { // wrong ones, then each left out in turn (not the last, which may be absent)
     struct safetensors_maker f = {0};
     struct model m;
     int replaced = -1;
     for (int j = 0; j < GOOD; j++) {
       if (i < CASES && strcmp(cases[i].name, good[j].name) == 0) replaced = j;
       if (replaced == j || i - CASES == j) continue;
-      safetensors_put(&f, good[j].name, "F32", good[j].rows, good[j].cols, zeros, (size_t)((good[j].rows ? good[j].rows : 1) * good[j].cols * 4));
+      safetensors_put(&f, good[j].name, "F32", good[j].rows, good[j].cols, zeros,
+                      (size_t)((good[j].rows ? good[j].rows : 1) * good[j].cols * 4));
     }
-    if (i < CASES) safetensors_put(&f, cases[i].name, cases[i].type, cases[i].rows, cases[i].cols, zeros, (size_t)((cases[i].rows ? cases[i].rows : 1) * cases[i].cols * 4));
+    if (i < CASES)
+      safetensors_put(&f, cases[i].name, cases[i].type, cases[i].rows, cases[i].cols, zeros,
+                      (size_t)((cases[i].rows ? cases[i].rows : 1) * cases[i].cols * 4));
     safetensors_write(&f, weights);
     if (i == CASES + GOOD - 1) {
       assert_ok(model_open(&m, dir, &e));
@@ -262,7 +278,8 @@ static void refuse_gguf(struct gguf_maker *g, const char *word) {
   assert_fails(model_open(&m, gguf, &e), word);
 }
 
-// The keys of the tiny model under `arch`, with `key` left to the caller: the maker appends, and a duplicate would be refused.
+// The keys of the tiny model under `arch`, with `key` left to the caller: the maker appends, and a duplicate would be
+// refused.
 static struct gguf_maker without_tensors(const char *arch) {
   struct sample s = tiny();
   struct gguf_maker g = {0}, all = {0};

@@ -38,24 +38,55 @@ static void missing_keys_have_phi3_config_defaults(void **state) {
   struct config c;
   assert_ok(read(&c, "{" ARCH "}"));
   assert_string_equal(c.architecture, "Phi3ForCausalLM");
-  const int32_t found[] = {c.vocab_size, c.hidden_size, c.intermediate_size, c.num_layers, c.num_heads, c.num_kv_heads, c.head_dim, c.rotary_dim,
-                           c.max_positions, c.original_max_positions, c.sliding_window, c.bos_id, c.pad_id, c.num_end_ids, c.end_ids[0]};
+  const int32_t found[] = {c.vocab_size,
+                           c.hidden_size,
+                           c.intermediate_size,
+                           c.num_layers,
+                           c.num_heads,
+                           c.num_kv_heads,
+                           c.head_dim,
+                           c.rotary_dim,
+                           c.max_positions,
+                           c.original_max_positions,
+                           c.sliding_window,
+                           c.bos_id,
+                           c.pad_id,
+                           c.num_end_ids,
+                           c.end_ids[0]};
   const int32_t expected[] = {32064, 3072, 8192, 32, 32, 32, 96, 96, 4096, 4096, 0, 1, 32000, 1, 32000};
   assert_memory_equal(found, expected, sizeof expected);
-  assert_true(c.rms_eps == 1e-5 && c.rope_theta == 10000 && c.rope_scale == 1 && c.rope == ROPE_PLAIN && !c.tied_embeddings);
+  assert_true(c.rms_eps == 1e-5 && c.rope_theta == 10000 && c.rope_scale == 1 && c.rope == ROPE_PLAIN &&
+              !c.tied_embeddings);
   config_free(&c);
 }
 
 static void every_key_is_read(void **state) {
   (void)state;
   struct config c;
-  assert_ok(read(&c, "{" ARCH ", \"model_type\": \"phi3\", \"vocab_size\": 1000, \"hidden_size\": 96, \"intermediate_size\": 200,"
-                     "\"num_hidden_layers\": 3, \"num_attention_heads\": 6, \"num_key_value_heads\": 2, \"head_dim\": 20,"
-                     "\"partial_rotary_factor\": 0.7, \"max_position_embeddings\": 777, \"sliding_window\": 55, \"rms_norm_eps\": 1e-6,"
-                     "\"rope_theta\": 500000, \"tie_word_embeddings\": true, \"bos_token_id\": null, \"pad_token_id\": 7,"
-                     "\"eos_token_id\": [5, 6, 5, 2000], \"hidden_act\": \"silu\", \"attention_bias\": false, \"_name_or_path\": \"x/y\"}"));
-  const int32_t found[] = {c.vocab_size, c.hidden_size, c.intermediate_size, c.num_layers, c.num_heads, c.num_kv_heads, c.head_dim, c.rotary_dim,
-                           c.max_positions, c.original_max_positions, c.sliding_window, c.bos_id, c.pad_id, c.num_end_ids, c.end_ids[0], c.end_ids[1]};
+  assert_ok(read(
+      &c, "{" ARCH ", \"model_type\": \"phi3\", \"vocab_size\": 1000, \"hidden_size\": 96, \"intermediate_size\": 200,"
+          "\"num_hidden_layers\": 3, \"num_attention_heads\": 6, \"num_key_value_heads\": 2, \"head_dim\": 20,"
+          "\"partial_rotary_factor\": 0.7, \"max_position_embeddings\": 777, \"sliding_window\": 55, \"rms_norm_eps\": "
+          "1e-6,"
+          "\"rope_theta\": 500000, \"tie_word_embeddings\": true, \"bos_token_id\": null, \"pad_token_id\": 7,"
+          "\"eos_token_id\": [5, 6, 5, 2000], \"hidden_act\": \"silu\", \"attention_bias\": false, \"_name_or_path\": "
+          "\"x/y\"}"));
+  const int32_t found[] = {c.vocab_size,
+                           c.hidden_size,
+                           c.intermediate_size,
+                           c.num_layers,
+                           c.num_heads,
+                           c.num_kv_heads,
+                           c.head_dim,
+                           c.rotary_dim,
+                           c.max_positions,
+                           c.original_max_positions,
+                           c.sliding_window,
+                           c.bos_id,
+                           c.pad_id,
+                           c.num_end_ids,
+                           c.end_ids[0],
+                           c.end_ids[1]};
   const int32_t expected[] = {1000, 96, 200, 3, 6, 2, 20, 14, 777, 777, 55, -1, 7, 2, 5, 6};
   assert_memory_equal(found, expected, sizeof expected);
   assert_true(c.rms_eps == 1e-6 && c.rope_theta == 500000 && c.tied_embeddings);
@@ -78,7 +109,8 @@ static void end_ids_come_from_both_files(void **state) {
 }
 
 #define LONG "\"short_factor\": [1, 1.5], \"long_factor\": [2, 3.5]"
-#define SMALL ARCH ", \"hidden_size\": 16, \"num_attention_heads\": 4, \"vocab_size\": 64, \"max_position_embeddings\": 131072"
+#define SMALL                                                                                                          \
+  ARCH ", \"hidden_size\": 16, \"num_attention_heads\": 4, \"vocab_size\": 64, \"max_position_embeddings\": 131072"
 
 static void longrope_is_scaled_as_in_the_paper(void **state) {
   (void)state;
@@ -87,21 +119,29 @@ static void longrope_is_scaled_as_in_the_paper(void **state) {
     double scale;
     int32_t original;
   } cases[] = {
-      {"{" SMALL ", \"rope_scaling\": {\"type\": \"longrope\", " LONG "}}", 1.19023807, 4096}, // sqrt(1 + ln 32 / ln 4096)
+      {"{" SMALL ", \"rope_scaling\": {\"type\": \"longrope\", " LONG "}}", 1.19023807,
+       4096}, // sqrt(1 + ln 32 / ln 4096)
       {"{" SMALL ", \"rope_scaling\": {\"type\": \"su\", " LONG "}}", 1.19023807, 4096},
-      {"{" SMALL ", \"rope_scaling\": {\"type\": \"yarn\", " LONG "}}", 1.19023807, 4096}, // an old name, with longrope's factors
-      {"{" SMALL ", \"rope_scaling\": {\"rope_type\": \"longrope\", \"attention_factor\": 1.25, " LONG "}}", 1.25, 4096},
-      {"{" SMALL ", \"rope_scaling\": {\"rope_type\": \"longrope\", \"factor\": 4.0, \"short_mscale\": 3, " LONG "}}", 1.08012345, 4096},
-      {"{" SMALL ", \"original_max_position_embeddings\": 131072, \"rope_scaling\": {\"type\": \"su\", " LONG "}}", 1, 131072},
-      {"{" SMALL ", \"original_max_position_embeddings\": 8192, \"rope_theta\": 5, \"rope_parameters\": {\"rope_type\": \"longrope\","
-       "\"rope_theta\": 20000.0, \"partial_rotary_factor\": 1.0, \"original_max_position_embeddings\": 3, " LONG "}}", 1.14354375, 8192},
+      {"{" SMALL ", \"rope_scaling\": {\"type\": \"yarn\", " LONG "}}", 1.19023807,
+       4096}, // an old name, with longrope's factors
+      {"{" SMALL ", \"rope_scaling\": {\"rope_type\": \"longrope\", \"attention_factor\": 1.25, " LONG "}}", 1.25,
+       4096},
+      {"{" SMALL ", \"rope_scaling\": {\"rope_type\": \"longrope\", \"factor\": 4.0, \"short_mscale\": 3, " LONG "}}",
+       1.08012345, 4096},
+      {"{" SMALL ", \"original_max_position_embeddings\": 131072, \"rope_scaling\": {\"type\": \"su\", " LONG "}}", 1,
+       131072},
+      {"{" SMALL ", \"original_max_position_embeddings\": 8192, \"rope_theta\": 5, \"rope_parameters\": "
+                 "{\"rope_type\": \"longrope\","
+       "\"rope_theta\": 20000.0, \"partial_rotary_factor\": 1.0, \"original_max_position_embeddings\": 3, " LONG "}}",
+       1.14354375, 8192},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct config c;
     assert_ok(read(&c, cases[i].json));
     assert_int_equal(c.rope, ROPE_LONGROPE);
     assert_int_equal(c.original_max_positions, cases[i].original);
-    if (!(fabs((double)c.rope_scale - cases[i].scale) < 1e-6)) fail_msg("case %zu: scale %.9g, expected %.9g", i, (double)c.rope_scale, cases[i].scale);
+    if (!(fabs((double)c.rope_scale - cases[i].scale) < 1e-6))
+      fail_msg("case %zu: scale %.9g, expected %.9g", i, (double)c.rope_scale, cases[i].scale);
     assert_true(c.short_factor[1] == 1.5f && c.long_factor[0] == 2 && c.long_factor[1] == 3.5f);
     assert_true(i + 1 < sizeof cases / sizeof *cases || c.rope_theta == 20000);
     config_free(&c);
@@ -111,7 +151,10 @@ static void longrope_is_scaled_as_in_the_paper(void **state) {
 static void newer_rope_parameters_are_read(void **state) {
   (void)state;
   struct config c;
-  assert_ok(read(&c, "{" ARCH ", \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 250000, \"partial_rotary_factor\": 0.5}}"));
+  assert_ok(read(
+      &c,
+      "{" ARCH
+      ", \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 250000, \"partial_rotary_factor\": 0.5}}"));
   assert_true(c.rope_theta == 250000 && c.rotary_dim == 48 && c.rope == ROPE_PLAIN);
   config_free(&c);
   assert_ok(read(&c, "{" ARCH ", \"rope_scaling\": {}, \"rope_theta\": 7, \"partial_rotary_factor\": 0.25}"));
@@ -124,7 +167,8 @@ static void what_cannot_be_run_is_named(void **state) {
   static const struct {
     const char *json, *word;
   } cases[] = {
-      {"{\"architectures\": [\"MistralForCausalLM\"]}", "config.json: architecture MistralForCausalLM is not supported; this program runs Phi3ForCausalLM"},
+      {"{\"architectures\": [\"MistralForCausalLM\"]}",
+       "config.json: architecture MistralForCausalLM is not supported; this program runs Phi3ForCausalLM"},
       {"{\"architectures\": []}", "(none)"},
       {"{\"architectures\": \"Phi3ForCausalLM\"}", "architectures is a string"},
       {"{\"architectures\": [3]}", "architectures is an integer"},
@@ -142,11 +186,15 @@ static void what_cannot_be_run_is_named(void **state) {
       {"{" ARCH ", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2.0}}", "'yarn'"},
       {"{" ARCH ", \"rope_parameters\": {\"rope_type\": \"dynamic\"}}", "'dynamic'"},
       {"{" ARCH ", \"rope_scaling\": \"su\"}", "rope_scaling is a string"},
-      {"{" ARCH ", \"rope_scaling\": {\"type\": \"su\", \"short_factor\": [1]}}", "short_factor has 1 numbers, expected 48"},
+      {"{" ARCH ", \"rope_scaling\": {\"type\": \"su\", \"short_factor\": [1]}}",
+       "short_factor has 1 numbers, expected 48"},
       {"{" SMALL ", \"rope_scaling\": {\"type\": \"su\", \"short_factor\": [1, 1]}}", "long_factor is missing"},
-      {"{" SMALL ", \"rope_scaling\": {\"type\": \"su\", \"short_factor\": [1, 1], \"long_factor\": [1, \"x\"]}}", "long_factor is a string"},
-      {"{" SMALL ", \"rope_scaling\": {\"type\": \"su\", \"short_factor\": [1, 0], \"long_factor\": [1, 1]}}", "short_factor is 0"},
-      {"{" SMALL ", \"original_max_position_embeddings\": 1, \"rope_scaling\": {\"type\": \"su\", " LONG "}}", "1 original positions"},
+      {"{" SMALL ", \"rope_scaling\": {\"type\": \"su\", \"short_factor\": [1, 1], \"long_factor\": [1, \"x\"]}}",
+       "long_factor is a string"},
+      {"{" SMALL ", \"rope_scaling\": {\"type\": \"su\", \"short_factor\": [1, 0], \"long_factor\": [1, 1]}}",
+       "short_factor is 0"},
+      {"{" SMALL ", \"original_max_position_embeddings\": 1, \"rope_scaling\": {\"type\": \"su\", " LONG "}}",
+       "1 original positions"},
       {"{" ARCH ", \"vocab_size\": 0}", "vocabulary size is 0"},
       {"{" ARCH ", \"vocab_size\": 3.5}", "vocab_size is a number"},
       {"{" ARCH ", \"vocab_size\": 99999999999}", "out of range"},

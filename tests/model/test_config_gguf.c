@@ -26,7 +26,10 @@ struct key {
 
 // The keys that a file must have, with Phi-3-mini's values; `without` is left out.
 static struct gguf_maker required(const char *arch, const char *without) {
-  static const struct key keys[] = {{"block_count", 32}, {"embedding_length", 3072}, {"feed_forward_length", 8192}, {"context_length", 4096},
+  static const struct key keys[] = {{"block_count", 32},
+                                    {"embedding_length", 3072},
+                                    {"feed_forward_length", 8192},
+                                    {"context_length", 4096},
                                     {"attention.head_count", 32}};
   struct gguf_maker g = {0};
   char name[128];
@@ -58,8 +61,9 @@ static void missing_keys_have_defaults(void **state) {
   struct config c;
   struct gguf_maker g = required("llama", "");
   assert_ok(read(&g, &c));
-  const int32_t found[] = {c.hidden_size, c.num_layers, c.num_heads, c.num_kv_heads, c.head_dim, c.intermediate_size, c.vocab_size,
-                           c.max_positions, c.sliding_window, c.rotary_dim, c.bos_id, c.pad_id, c.num_end_ids};
+  const int32_t found[] = {
+      c.hidden_size,   c.num_layers,     c.num_heads,  c.num_kv_heads, c.head_dim, c.intermediate_size, c.vocab_size,
+      c.max_positions, c.sliding_window, c.rotary_dim, c.bos_id,       c.pad_id,   c.num_end_ids};
   const int32_t expected[] = {3072, 32, 32, 32, 96, 8192, 40, 4096, 0, 96, -1, -1, 0};
   assert_memory_equal(found, expected, sizeof expected);
   assert_true(c.rms_eps == 1e-6f && c.rope_theta == 10000 && c.rope_scale == 1);
@@ -67,8 +71,8 @@ static void missing_keys_have_defaults(void **state) {
 
 static void keys_are_required(void **state) {
   (void)state;
-  static const char *const names[] = {"block_count", "embedding_length", "feed_forward_length", "context_length", "attention.head_count",
-                                      "layer_norm_rms_epsilon"};
+  static const char *const names[] = {"block_count",    "embedding_length",     "feed_forward_length",
+                                      "context_length", "attention.head_count", "layer_norm_rms_epsilon"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     struct config c;
     struct gguf_maker g = required("phi3", names[i]);

@@ -10,7 +10,9 @@ static struct err e;
 // The value of a half by IEEE 754.
 static double half_value(uint16_t h) {
   int exponent = h >> 10 & 31, fraction = h & 1023;
-  double v = exponent == 31 ? (fraction ? NAN : INFINITY) : exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
+  double v = exponent == 31 ? (fraction ? NAN : INFINITY)
+             : exponent     ? ldexp(1024 + fraction, exponent - 25)
+                            : ldexp(fraction, -24);
   return h & 0x8000 ? -v : v;
 }
 
@@ -41,10 +43,14 @@ static int bits_at(const uint8_t *p, int at, int count) {
   return v;
 }
 
-// Element i of the 6-bit scales (or minima) of Q4_K and Q5_K: 12 bytes s; scale j < 4 in bits 0-5 of s[j], min j < 4 in those of s[4 + j]; for j >= 4
-// low bits in the halves of s[4 + j], high bits in bits 6-7 of s[j - 4] and s[j].
-static int scale_k(const uint8_t *s, int j) { return j < 4 ? s[j] & 63 : bits_at(s + 4 + j, 0, 4) + 16 * bits_at(s + j - 4, 6, 2); }
-static int min_k(const uint8_t *s, int j) { return j < 4 ? s[4 + j] & 63 : bits_at(s + 4 + j, 4, 4) + 16 * bits_at(s + j, 6, 2); }
+// Element i of the 6-bit scales (or minima) of Q4_K and Q5_K: 12 bytes s; scale j < 4 in bits 0-5 of s[j], min j < 4 in
+// those of s[4 + j]; for j >= 4 low bits in the halves of s[4 + j], high bits in bits 6-7 of s[j - 4] and s[j].
+static int scale_k(const uint8_t *s, int j) {
+  return j < 4 ? s[j] & 63 : bits_at(s + 4 + j, 0, 4) + 16 * bits_at(s + j - 4, 6, 2);
+}
+static int min_k(const uint8_t *s, int j) {
+  return j < 4 ? s[4 + j] & 63 : bits_at(s + 4 + j, 4, 4) + 16 * bits_at(s + j, 6, 2);
+}
 
 // Element i of a block, by the format's definition.
 static double element(enum dtype t, const uint8_t *p, int i) {
@@ -63,7 +69,8 @@ static double element(enum dtype t, const uint8_t *p, int i) {
   }
   case DTYPE_Q6_K: {
     int half = i / 128, r = i % 128, quarter = r / 32, k = r % 32, s = p[192 + i / 16];
-    int low = bits_at(p + 64 * half + quarter % 2 * 32 + k, quarter / 2 * 4, 4), high = bits_at(p + 128 + 32 * half + k, 2 * quarter, 2);
+    int low = bits_at(p + 64 * half + quarter % 2 * 32 + k, quarter / 2 * 4, 4),
+        high = bits_at(p + 128 + 32 * half + k, 2 * quarter, 2);
     return half_at(p + 208) * (s < 128 ? s : s - 256) * (low + 16 * high - 32);
   }
   default: return NAN;
@@ -71,7 +78,8 @@ static double element(enum dtype t, const uint8_t *p, int i) {
 }
 
 static const enum dtype quantized[] = {DTYPE_Q8_0, DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K};
-static const int scale_at[DTYPE_COUNT][2] = {[DTYPE_Q4_1] = {0, 2}, [DTYPE_Q4_K] = {0, 2}, [DTYPE_Q5_K] = {0, 2}, [DTYPE_Q6_K] = {208, 208}};
+static const int scale_at[DTYPE_COUNT][2] = {
+    [DTYPE_Q4_1] = {0, 2}, [DTYPE_Q4_K] = {0, 2}, [DTYPE_Q5_K] = {0, 2}, [DTYPE_Q6_K] = {208, 208}};
 enum { NUM_QUANTIZED = sizeof quantized / sizeof *quantized, MAX_BLOCK = 256, MAX_BYTES = 210, BLOCKS = 64 };
 
 // A block of random bytes whose scales are numbers.
@@ -104,7 +112,8 @@ static void blocks_follow_their_definition(void **state) {
       const uint8_t *block = p + i / info->block * info->block_bytes;
       double expected = element(quantized[n], block, i % info->block), d = fabs((double)out[i] - expected);
       if (!(d <= bound(quantized[n], block, expected)))
-        fail_msg("%s: block %d element %d is %.9g, expected %.9g", info->name, i / info->block, i % info->block, (double)out[i], expected);
+        fail_msg("%s: block %d element %d is %.9g, expected %.9g", info->name, i / info->block, i % info->block,
+                 (double)out[i], expected);
       largest = fmax(largest, fabs(expected));
     }
     assert_true(largest > 1);
@@ -142,9 +151,11 @@ static void rows_have_their_bytes(void **state) {
   static const struct {
     enum dtype type;
     int64_t elements, bytes;
-  } rows[] = {{DTYPE_F32, 3, 12},     {DTYPE_F16, 3, 6},      {DTYPE_BF16, 5, 10},    {DTYPE_Q8_0, 64, 68},  {DTYPE_Q4_0, 96, 54},
-              {DTYPE_Q4_1, 32, 20},   {DTYPE_Q4_K, 512, 288}, {DTYPE_Q5_K, 256, 176}, {DTYPE_Q6_K, 256, 210}};
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) assert_int_equal(dtype_row_bytes(rows[i].type, rows[i].elements), rows[i].bytes);
+  } rows[] = {{DTYPE_F32, 3, 12},     {DTYPE_F16, 3, 6},      {DTYPE_BF16, 5, 10},
+              {DTYPE_Q8_0, 64, 68},   {DTYPE_Q4_0, 96, 54},   {DTYPE_Q4_1, 32, 20},
+              {DTYPE_Q4_K, 512, 288}, {DTYPE_Q5_K, 256, 176}, {DTYPE_Q6_K, 256, 210}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    assert_int_equal(dtype_row_bytes(rows[i].type, rows[i].elements), rows[i].bytes);
 }
 
 int main(void) {

@@ -62,7 +62,8 @@ static void paths_are_themselves(void **state) {
   (void)state;
   make("sub/b/m.gguf");
   make("sub/c/config.json");
-  char *b = path_in(dir, "sub/b"), *c = path_in(dir, "sub/c"), *file = path_in(dir, "sub/b/m.gguf"), *gone = path_in(dir, "sub/x");
+  char *b = path_in(dir, "sub/b"), *c = path_in(dir, "sub/c"), *file = path_in(dir, "sub/b/m.gguf"),
+       *gone = path_in(dir, "sub/x");
   finds(b, "sub/b/m.gguf");
   finds(c, "sub/c");
   finds(file, "sub/b/m.gguf");

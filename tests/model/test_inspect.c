@@ -1,4 +1,5 @@
-// phi3 inspect, run as a program: the module tree of a file with Phi-3-mini's shapes, totals, and what it says of bad input.
+// phi3 inspect, run as a program: the module tree of a file with Phi-3-mini's shapes, totals, and what it says of bad
+// input.
 #include "tests/test.h"
 #include "runtime/base/json.h"
 #include "tests/model/make_files.h"
@@ -24,7 +25,8 @@ static char *inspect(const char *args, int *code) {
   char command[4096];
   const char *at = strstr(args, "{}");
   int before = at ? (int)(at - args) : (int)strlen(args);
-  snprintf(command, sizeof command, "'%s' inspect %.*s%s%s 2>&1", PHI3_PROGRAM, before, args, at ? dir : "", at ? at + 2 : "");
+  snprintf(command, sizeof command, "'%s' inspect %.*s%s%s 2>&1", PHI3_PROGRAM, before, args, at ? dir : "",
+           at ? at + 2 : "");
   FILE *f = popen(command, "r");
   assert_non_null(f);
   struct bytes b = {0};
@@ -45,7 +47,7 @@ static void put_layer(struct safetensors_maker *f, int layer) {
   static const struct {
     const char *name;
     int64_t rows, cols;
-  } t[] = {{"input_layernorm", 0, 3072},      {"mlp.down_proj", 3072, 8192},     {"mlp.gate_up_proj", 16384, 3072},
+  } t[] = {{"input_layernorm", 0, 3072},          {"mlp.down_proj", 3072, 8192},    {"mlp.gate_up_proj", 16384, 3072},
            {"post_attention_layernorm", 0, 3072}, {"self_attn.o_proj", 3072, 3072}, {"self_attn.qkv_proj", 9216, 3072}};
   char name[128];
   for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
@@ -70,12 +72,14 @@ static void make_phi3_mini(void) {
   char *path = path_in(dir, "model.safetensors");
   safetensors_write(&f, path);
   free(path);
-  write_in("config.json", "{\"architectures\": [\"Phi3ForCausalLM\"], \"model_type\": \"phi3\", \"attention_bias\": false, \"bos_token_id\": 1,"
-                          "\"eos_token_id\": 32000, \"hidden_act\": \"silu\", \"hidden_size\": 3072, \"intermediate_size\": 8192,"
-                          "\"max_position_embeddings\": 4096, \"num_attention_heads\": 32, \"num_hidden_layers\": 32,"
-                          "\"num_key_value_heads\": 32, \"original_max_position_embeddings\": 4096, \"pad_token_id\": 32000,"
-                          "\"rms_norm_eps\": 1e-05, \"rope_scaling\": null, \"rope_theta\": 10000.0, \"sliding_window\": 2047,"
-                          "\"tie_word_embeddings\": false, \"vocab_size\": 32064}");
+  write_in("config.json",
+           "{\"architectures\": [\"Phi3ForCausalLM\"], \"model_type\": \"phi3\", \"attention_bias\": false, "
+           "\"bos_token_id\": 1,"
+           "\"eos_token_id\": 32000, \"hidden_act\": \"silu\", \"hidden_size\": 3072, \"intermediate_size\": 8192,"
+           "\"max_position_embeddings\": 4096, \"num_attention_heads\": 32, \"num_hidden_layers\": 32,"
+           "\"num_key_value_heads\": 32, \"original_max_position_embeddings\": 4096, \"pad_token_id\": 32000,"
+           "\"rms_norm_eps\": 1e-05, \"rope_scaling\": null, \"rope_theta\": 10000.0, \"sliding_window\": 2047,"
+           "\"tie_word_embeddings\": false, \"vocab_size\": 32064}");
 }
 
 // The line that begins with "file" names the folder, which differs from run to run.
@@ -150,16 +154,14 @@ static void mistakes_are_told(void **state) {
     const char *args;
     int code;
     const char *word;
-  } cases[] = {{"{}/gone", 1, "neither a path nor"},
-               {"{}", 1, "holds neither config.json"},
-               {"-m {} x", 2, "give the model once"},
-               {"--tokens 0 {}", 2, "--tokens takes a whole number"},
-               {"--what", 2, "there is no option '--what'"},
-               {"--help", 0, "Usage: phi3 inspect"}};
+  } cases[] = {{"{}/gone", 1, "neither a path nor"},         {"{}", 1, "holds neither config.json"},
+               {"-m {} x", 2, "give the model once"},        {"--tokens 0 {}", 2, "--tokens takes a whole number"},
+               {"--what", 2, "there is no option '--what'"}, {"--help", 0, "Usage: phi3 inspect"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     int code;
     char *text = inspect(cases[i].args, &code);
-    if (code != cases[i].code || !strstr(text, cases[i].word)) fail_msg("%s: exit code %d: %s", cases[i].args, code, text);
+    if (code != cases[i].code || !strstr(text, cases[i].word))
+      fail_msg("%s: exit code %d: %s", cases[i].args, code, text);
     free(text);
   }
   make_phi3_mini();

@@ -29,7 +29,8 @@ static void check_rows(const struct sample *s, const struct matrix *m, const cha
   for (int64_t r = 0; r < rows; r++) {
     matrix_row_f32(m, r, row);
     for (int64_t c = 0; c < cols; c++)
-      if (row[c] != sample_value(s, name, r, c)) fail_msg("%s [%lld, %lld] is %g", name, (long long)r, (long long)c, (double)row[c]);
+      if (row[c] != sample_value(s, name, r, c))
+        fail_msg("%s [%lld, %lld] is %g", name, (long long)r, (long long)c, (double)row[c]);
   }
   free(row);
 }
@@ -50,16 +51,42 @@ static const char *layer_name(int i, const char *name) {
 }
 
 static void check_config(const struct sample *s, const struct config *c) {
-  const int32_t found[] = {c->hidden_size, c->num_layers, c->num_heads, c->num_kv_heads, c->head_dim, c->intermediate_size, c->vocab_size,
-                           c->max_positions, c->sliding_window, c->rotary_dim, c->original_max_positions, c->bos_id, c->pad_id, c->num_end_ids, c->end_ids[0]};
-  const int32_t expected[] = {s->hidden, s->layers, s->heads, s->kv_heads, s->head_dim, s->intermediate, s->vocab,
-                              s->max_positions, s->window, (int32_t)((float)s->head_dim * s->partial_rotary),
-                              s->longrope ? s->max_positions / 2 : s->max_positions, 1, -1, 1, 2};
+  const int32_t found[] = {c->hidden_size,
+                           c->num_layers,
+                           c->num_heads,
+                           c->num_kv_heads,
+                           c->head_dim,
+                           c->intermediate_size,
+                           c->vocab_size,
+                           c->max_positions,
+                           c->sliding_window,
+                           c->rotary_dim,
+                           c->original_max_positions,
+                           c->bos_id,
+                           c->pad_id,
+                           c->num_end_ids,
+                           c->end_ids[0]};
+  const int32_t expected[] = {s->hidden,
+                              s->layers,
+                              s->heads,
+                              s->kv_heads,
+                              s->head_dim,
+                              s->intermediate,
+                              s->vocab,
+                              s->max_positions,
+                              s->window,
+                              (int32_t)((float)s->head_dim * s->partial_rotary),
+                              s->longrope ? s->max_positions / 2 : s->max_positions,
+                              1,
+                              -1,
+                              1,
+                              2};
   assert_memory_equal(found, expected, sizeof expected);
   assert_true(c->tied_embeddings == s->tied && (float)c->rms_eps == 1e-5f && c->rope_theta == 10000);
   assert_int_equal(c->rope, s->longrope ? ROPE_LONGROPE : ROPE_PLAIN);
   for (int i = 0; i < c->rotary_dim / 2 && s->longrope; i++)
-    assert_true((float)c->short_factor[i] == sample_factor(s, false, i) && (float)c->long_factor[i] == sample_factor(s, true, i));
+    assert_true((float)c->short_factor[i] == sample_factor(s, false, i) &&
+                (float)c->long_factor[i] == sample_factor(s, true, i));
   assert_true(s->longrope ? c->rope_scale > 1 : c->rope_scale == 1);
 }
 
@@ -79,7 +106,8 @@ static void check_model(const struct sample *s, const struct model *m) {
     check_rows(s, &w->down, layer_name(i, "mlp.down_proj"), h, n);
     assert_int_equal(matrix_bytes(&w->qkv), (q + 2 * kv) * h * dtype_info(s->type)->block_bytes);
   }
-  int64_t layer = (q + 2 * kv) * h + h * q + 3 * h * n, matrices = s->layers * layer + s->vocab * h * (s->tied ? 1 : 2), norms = (2 * s->layers + 1) * h;
+  int64_t layer = (q + 2 * kv) * h + h * q + 3 * h * n, matrices = s->layers * layer + s->vocab * h * (s->tied ? 1 : 2),
+          norms = (2 * s->layers + 1) * h;
   assert_int_equal(m->num_params, matrices + norms);
 }
 
@@ -139,11 +167,13 @@ static void quantized_parts_keep_their_rows(void **state) {
   int64_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
   uint8_t *blocks = calloc(4096, 1);
   float *zeros = calloc(4096, sizeof *zeros);
-  for (int64_t r = 0; r < q; r++) blocks[34 * r + 1] = 0x3c, blocks[34 * r + 2] = (uint8_t)(r + 1); // scale 1, first element r + 1
+  for (int64_t r = 0; r < q; r++)
+    blocks[34 * r + 1] = 0x3c, blocks[34 * r + 2] = (uint8_t)(r + 1); // scale 1, first element r + 1
   gguf_put_tensor(&g, "token_embd.weight", 0, s.vocab, 32, zeros, (size_t)s.vocab * 128);
   gguf_put_tensor(&g, "blk.0.attn_q.weight", 8, q, 32, blocks, (size_t)(34 * q));
   memset(blocks, 0, 4096);
-  for (int64_t r = 0; r < kv; r++) blocks[18 * r + 1] = 0x3c, blocks[18 * r + 2] = (uint8_t)(r % 16); // first element r % 16 - 8
+  for (int64_t r = 0; r < kv; r++)
+    blocks[18 * r + 1] = 0x3c, blocks[18 * r + 2] = (uint8_t)(r % 16); // first element r % 16 - 8
   gguf_put_tensor(&g, "blk.0.attn_k.weight", 2, kv, 32, blocks, (size_t)(18 * kv));
   gguf_put_tensor(&g, "blk.0.attn_v.weight", 0, kv, 32, zeros, (size_t)(128 * kv));
   gguf_put_tensor(&g, "blk.0.attn_output.weight", 8, 32, q, blocks, (size_t)(34 * q / 32 * 32));
@@ -216,15 +246,21 @@ static void opening_does_not_read_the_weights(void **state) {
   const struct {
     const char *name;
     int64_t rows, cols;
-  } t[] = {{"model.embed_tokens.weight", VOCAB, HIDDEN}, {"model.layers.0.input_layernorm.weight", 0, HIDDEN}, {"model.norm.weight", 0, HIDDEN},
-           {"model.layers.0.post_attention_layernorm.weight", 0, HIDDEN}, {"model.layers.0.self_attn.qkv_proj.weight", 3 * HIDDEN, HIDDEN},
-           {"model.layers.0.self_attn.o_proj.weight", HIDDEN, HIDDEN}, {"model.layers.0.mlp.gate_up_proj.weight", 64, HIDDEN},
+  } t[] = {{"model.embed_tokens.weight", VOCAB, HIDDEN},
+           {"model.layers.0.input_layernorm.weight", 0, HIDDEN},
+           {"model.norm.weight", 0, HIDDEN},
+           {"model.layers.0.post_attention_layernorm.weight", 0, HIDDEN},
+           {"model.layers.0.self_attn.qkv_proj.weight", 3 * HIDDEN, HIDDEN},
+           {"model.layers.0.self_attn.o_proj.weight", HIDDEN, HIDDEN},
+           {"model.layers.0.mlp.gate_up_proj.weight", 64, HIDDEN},
            {"model.layers.0.mlp.down_proj.weight", HIDDEN, 32}};
   for (size_t i = 0; i < sizeof t / sizeof *t; i++)
-    safetensors_put(&f, t[i].name, "F32", t[i].rows, t[i].cols, NULL, (size_t)((t[i].rows ? t[i].rows : 1) * t[i].cols) * 4);
+    safetensors_put(&f, t[i].name, "F32", t[i].rows, t[i].cols, NULL,
+                    (size_t)((t[i].rows ? t[i].rows : 1) * t[i].cols) * 4);
   char *path = path_in(dir, "model.safetensors"), *config = path_in(dir, "config.json");
   safetensors_write(&f, path);
-  write_text(config, "{\"architectures\": [\"Phi3ForCausalLM\"], \"hidden_size\": 1024, \"vocab_size\": 2000000, \"num_hidden_layers\": 1,"
+  write_text(config, "{\"architectures\": [\"Phi3ForCausalLM\"], \"hidden_size\": 1024, \"vocab_size\": 2000000, "
+                     "\"num_hidden_layers\": 1,"
                      "\"num_attention_heads\": 16, \"intermediate_size\": 32, \"tie_word_embeddings\": true}");
   long before = resident_kib();
   struct timespec begin, end;

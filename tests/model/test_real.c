@@ -1,4 +1,5 @@
-// Files that others made: those of the shared data folder and a downloaded SmolLM2. Each test skips where its file is absent.
+// Files that others made: those of the shared data folder and a downloaded SmolLM2. Each test skips where its file is
+// absent.
 #include "tests/test.h"
 #include "runtime/base/file.h"
 #include "runtime/base/mem.h"
@@ -47,7 +48,8 @@ static void stories260k_opens(void **state) {
   struct model m;
   assert_ok(model_open(&m, path, &e));
   assert_int_equal(m.num_params, 260032);
-  assert_true(m.config.tied_embeddings && m.config.num_kv_heads == 4 && m.config.head_dim == 8 && m.config.num_end_ids == 1);
+  assert_true(m.config.tied_embeddings && m.config.num_kv_heads == 4 && m.config.head_dim == 8 &&
+              m.config.num_end_ids == 1);
   check_weights(&m);
   model_close(&m);
 }
@@ -58,8 +60,9 @@ static void phi3_mini_configurations_are_read(void **state) {
   skip_without(folder);
   struct config c;
   assert_ok(config_read_json(&c, folder, &e));
-  const int32_t found[] = {c.hidden_size, c.num_layers, c.num_heads, c.num_kv_heads, c.head_dim, c.intermediate_size, c.vocab_size,
-                           c.max_positions, c.sliding_window, c.rotary_dim, c.bos_id, c.pad_id, c.num_end_ids, c.end_ids[0]};
+  const int32_t found[] = {
+      c.hidden_size,   c.num_layers,     c.num_heads,  c.num_kv_heads, c.head_dim, c.intermediate_size, c.vocab_size,
+      c.max_positions, c.sliding_window, c.rotary_dim, c.bos_id,       c.pad_id,   c.num_end_ids,       c.end_ids[0]};
   const int32_t expected[] = {3072, 32, 32, 32, 96, 8192, 32064, 4096, 2047, 96, 1, 32000, 1, 32000};
   assert_memory_equal(found, expected, sizeof expected);
   config_free(&c);
@@ -87,7 +90,8 @@ static void smollm2_opens(void **state) {
   assert_ok(model_open(&m, path, &e));
   mem_free(path);
   assert_int_equal(m.num_params, 134515008);
-  assert_true(m.config.tied_embeddings && m.config.num_heads == 9 && m.config.num_kv_heads == 3 && m.config.rope_theta == 100000);
+  assert_true(m.config.tied_embeddings && m.config.num_heads == 9 && m.config.num_kv_heads == 3 &&
+              m.config.rope_theta == 100000);
   check_weights(&m);
   model_close(&m);
 }
