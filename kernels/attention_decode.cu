@@ -123,11 +123,11 @@ template <int HEAD_DIM> __device__ __forceinline__ void attention(const phi3_att
 
 } // namespace
 
-PHI3_KERNEL __launch_bounds__(32) phi3_attention_decode_32(phi3_attention p) { attention<32>(p); }
-PHI3_KERNEL __launch_bounds__(32) phi3_attention_decode_64(phi3_attention p) { attention<64>(p); }
-PHI3_KERNEL __launch_bounds__(32) phi3_attention_decode_80(phi3_attention p) { attention<80>(p); }
-PHI3_KERNEL __launch_bounds__(32) phi3_attention_decode_96(phi3_attention p) { attention<96>(p); }
-PHI3_KERNEL __launch_bounds__(32) phi3_attention_decode_128(phi3_attention p) { attention<128>(p); }
+PHI3_KERNEL __launch_bounds__(32, 8) phi3_attention_decode_32(phi3_attention p) { attention<32>(p); }
+PHI3_KERNEL __launch_bounds__(32, 8) phi3_attention_decode_64(phi3_attention p) { attention<64>(p); }
+PHI3_KERNEL __launch_bounds__(32, 8) phi3_attention_decode_80(phi3_attention p) { attention<80>(p); }
+PHI3_KERNEL __launch_bounds__(32, 8) phi3_attention_decode_96(phi3_attention p) { attention<96>(p); }
+PHI3_KERNEL __launch_bounds__(32, 8) phi3_attention_decode_128(phi3_attention p) { attention<128>(p); }
 
 // Spans of one row and head in ascending order; grid (heads, rows), a thread a channel.
 PHI3_KERNEL __launch_bounds__(PHI3_MAX_HEAD_DIM) phi3_attention_merge(phi3_attention p) {

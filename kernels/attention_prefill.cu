@@ -20,6 +20,7 @@ template <int HEAD_DIM> struct Shape {
   static constexpr int K_PIECES = PHI3_TILE_KEYS * GROUPS * 4 / THREADS; // of 16 bytes, a thread
   static constexpr int V_ALL = HEAD_DIM * PHI3_TILE_KEYS / 8; // pieces of the tile
   static constexpr int V_PIECES = (V_ALL + THREADS - 1) / THREADS;
+  static constexpr bool AHEAD = HEAD_DIM <= 96;        // pieces are on their way during the products; larger heads leave no registers for that
   static_assert(STRIDE * 2 % 128 == 64, "two keys share no bank");
   static_assert(PHI3_TILE_KEYS * GROUPS * 4 % THREADS == 0, "the keys are whole pieces a thread");
 };
@@ -82,6 +83,21 @@ template <int HEAD_DIM> __device__ __forceinline__ void store_values(const uint4
 #pragma unroll
   for (int i = 0; i < Shape<HEAD_DIM>::V_PIECES; i++)
     if (threadIdx.x + i * THREADS < Shape<HEAD_DIM>::V_ALL) sv[threadIdx.x + i * THREADS] = r[i];
+}
+
+// Both steps at once, two pieces at a time.
+template <int HEAD_DIM> __device__ __forceinline__ void copy_keys(const Source &s, int tile_key, uint16_t *sk) {
+#pragma unroll 2
+  for (int i = 0; i < Shape<HEAD_DIM>::K_PIECES; i++) {
+    const int piece = threadIdx.x + i * THREADS, per_key = Shape<HEAD_DIM>::GROUPS * 4;
+    *reinterpret_cast<uint4 *>(sk + piece / per_key * Shape<HEAD_DIM>::STRIDE + piece % per_key * 8) = s.key_piece(tile_key + piece / per_key, piece % per_key * 8);
+  }
+}
+
+template <int HEAD_DIM> __device__ __forceinline__ void copy_values(const Source &s, int tile_key, uint4 *sv) {
+#pragma unroll 2
+  for (int piece = threadIdx.x; piece < Shape<HEAD_DIM>::V_ALL; piece += THREADS)
+    sv[piece] = s.value_piece(tile_key + piece / (HEAD_DIM * 2) * 16 + piece % 2 * 8, piece / 2 % HEAD_DIM);
 }
 
 // The queries come from L1 each time: kept in registers they would make them spill.
@@ -162,16 +178,20 @@ template <int HEAD_DIM> __device__ __forceinline__ void attention(const phi3_att
   for (; tile < end; tile++) {
     const int tile_key = tile * PHI3_TILE_KEYS;
     float s[SCORE_TILES][4];
-    load_values<HEAD_DIM>(values, source, tile_key);
+    if (S::AHEAD) load_values<HEAD_DIM>(values, source, tile_key);
     scores<HEAD_DIM>(s, q, p.head_dim, sk);
-    store_values<HEAD_DIM>(values, sv);
+    if (S::AHEAD) store_values<HEAD_DIM>(values, sv);
+    else copy_values<HEAD_DIM>(source, tile_key, sv);
     __syncthreads(); // the keys are used up, the values are there
-    if (tile + 1 < end) load_keys<HEAD_DIM>(keys, source, tile_key + PHI3_TILE_KEYS);
+    if (S::AHEAD && tile + 1 < end) load_keys<HEAD_DIM>(keys, source, tile_key + PHI3_TILE_KEYS);
     const bool edge = tile_key + PHI3_TILE_KEYS - 1 > info.position + warp * 16 || info.position + warp * 16 + 15 - tile_key >= p.window;
     scale_and_mask(s, p.scale, tile_key, position, p.window, edge);
     online_step(span, s);
     apply_weights<HEAD_DIM>(span, s, reinterpret_cast<const uint16_t *>(sv));
-    if (tile + 1 < end) store_keys<HEAD_DIM>(keys, sk);
+    if (tile + 1 < end) {
+      if (S::AHEAD) store_keys<HEAD_DIM>(keys, sk);
+      else copy_keys<HEAD_DIM>(source, tile_key + PHI3_TILE_KEYS, sk);
+    }
     __syncthreads(); // the values are used up, the next keys are there
     if ((tile + 1) % (PHI3_SPAN_KEYS / PHI3_TILE_KEYS) == 0 || tile + 1 == end) merge(earlier, span);
   }

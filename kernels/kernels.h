@@ -154,3 +154,50 @@ struct phi3_copy_page {
   int64_t layer_stride, page_halfs; // page_halfs a multiple of 8
   int32_t from, to;
 };
+
+// The next id of each row of logits. Greedy with temperature 0 (the lower id on a tie), else drawn as runtime/sampler.h says. Grid (rows), 1024 threads.
+struct phi3_sample {
+  PHI3_PTR(const float) logits;    // fp32 [rows, vocab]
+  PHI3_PTR(const uint64_t) random; // [rows] the drawn share, in units of 2^-64; not read when greedy
+  PHI3_PTR(int32_t) ids;           // [rows] -1: a logit is NaN or infinite upwards, or none is finite
+  int32_t rows, vocab, top_k;      // top_k 0: all
+  float temperature, top_p, min_p;
+};
+
+// --- the list ------------------------------------------------------------------------------------------------------------------
+//
+// Every kernel once: entry point phi3_<name>, parameter struct, threads of a block at most, registers of a thread at most on sm_75 (65536 / (threads
+// x registers) blocks an SM fit; none of them spills). runtime/gpu/registry.h tells bytes and operations; tests and benchmarks walk this list.
+#define PHI3_KERNELS(K)                          \
+  K(embed_rows, phi3_embed, 128, 64)             \
+  K(rmsnorm_rows, phi3_rmsnorm, 128, 64)         \
+  K(rope_rows, phi3_rope, 128, 64)               \
+  K(append_rows, phi3_append, 128, 64)           \
+  K(copy_pages, phi3_copy_page, 256, 64)         \
+  K(linear_store, phi3_linear, 256, 208)         \
+  K(linear_add, phi3_linear, 256, 208)           \
+  K(linear_silu, phi3_linear, 256, 208)          \
+  K(linear_qkv, phi3_linear, 256, 208)           \
+  K(decode_store_8, phi3_linear, 384, 128)       \
+  K(decode_add_8, phi3_linear, 384, 128)         \
+  K(decode_silu_8, phi3_linear, 384, 128)        \
+  K(decode_qkv_8, phi3_linear, 384, 128)         \
+  K(decode_store_16, phi3_linear, 384, 128)      \
+  K(decode_add_16, phi3_linear, 384, 128)        \
+  K(decode_silu_16, phi3_linear, 384, 128)       \
+  K(decode_qkv_16, phi3_linear, 384, 128)        \
+  K(decode_norm_store, phi3_linear, 384, 128)    \
+  K(decode_norm_silu, phi3_linear, 384, 128)     \
+  K(decode_norm_qkv, phi3_linear, 384, 128)      \
+  K(attention_prefill_32, phi3_attention, 128, 128) \
+  K(attention_prefill_64, phi3_attention, 128, 192) \
+  K(attention_prefill_80, phi3_attention, 128, 232) \
+  K(attention_prefill_96, phi3_attention, 128, 248) \
+  K(attention_prefill_128, phi3_attention, 128, 255) \
+  K(attention_decode_32, phi3_attention, 32, 128) \
+  K(attention_decode_64, phi3_attention, 32, 160) \
+  K(attention_decode_80, phi3_attention, 32, 200) \
+  K(attention_decode_96, phi3_attention, 32, 200) \
+  K(attention_decode_128, phi3_attention, 32, 255) \
+  K(attention_merge, phi3_attention, 128, 64)    \
+  K(sample_rows, phi3_sample, 1024, 64)

@@ -23,7 +23,7 @@ static void *open_virtual(char *path, size_t size) {
     snprintf(path, size, "%s", given);
     return dlopen(path, RTLD_NOW | RTLD_LOCAL);
   }
-  char self[PATH_MAX];
+  char self[PATH_MAX - 32]; // with room for the library's name
   ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
   if (n <= 0) return NULL;
   self[n] = 0;

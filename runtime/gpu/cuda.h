@@ -21,10 +21,17 @@ enum { // CUdevice_attribute
   CU_ATTRIBUTE_MAJOR = 75,
   CU_ATTRIBUTE_MINOR = 76,
 };
-enum { CU_FUNCTION_MAX_DYNAMIC_SHARED = 8 };   // CUfunction_attribute
+enum { CU_FUNCTION_SHARED = 1, CU_FUNCTION_LOCAL = 3, CU_FUNCTION_REGISTERS = 4, CU_FUNCTION_MAX_DYNAMIC_SHARED = 8 }; // CUfunction_attribute
 enum { CU_CAPTURE_THREAD_LOCAL = 1 };          // CUstreamCaptureMode
 enum { CU_STREAM_NONBLOCKING = 1 };
-enum { CU_ERROR_NO_BINARY = 209, CU_ERROR_OUT_OF_MEMORY = 2, CU_ERROR_NO_DEVICE = 100, CU_ERROR_INSUFFICIENT_DRIVER = 35, CU_ERROR_UNSUPPORTED_PTX = 222 };
+enum { // CUresult
+  CU_ERROR_OUT_OF_MEMORY = 2,
+  CU_ERROR_NO_DEVICE = 100,
+  CU_ERROR_INVALID_IMAGE = 200,
+  CU_ERROR_NO_BINARY = 209,
+  CU_ERROR_INVALID_PTX = 218,
+  CU_ERROR_UNSUPPORTED_PTX = 222,
+};
 
 // name, the library's symbol, parameters. One list makes the struct and the look-up.
 #define CUDA_FUNCTIONS(F)                                                                                                            \
@@ -42,11 +49,13 @@ enum { CU_ERROR_NO_BINARY = 209, CU_ERROR_OUT_OF_MEMORY = 2, CU_ERROR_NO_DEVICE 
   F(mem_free, "cuMemFree_v2", (cu_pointer p))                                                                                        \
   F(to_device, "cuMemcpyHtoD_v2", (cu_pointer to, const void *from, size_t bytes))                                                   \
   F(to_host, "cuMemcpyDtoH_v2", (void *to, cu_pointer from, size_t bytes))                                                           \
+  F(to_device_async, "cuMemcpyHtoDAsync_v2", (cu_pointer to, const void *from, size_t bytes, cu_stream stream))                      \
   F(set_words, "cuMemsetD32Async", (cu_pointer p, unsigned value, size_t count, cu_stream stream))                                   \
   F(module_load, "cuModuleLoadData", (cu_module *module, const void *image))                                                         \
   F(module_unload, "cuModuleUnload", (cu_module module))                                                                             \
   F(get_function, "cuModuleGetFunction", (cu_function *function, cu_module module, const char *name))                                \
-  F(function_attribute, "cuFuncSetAttribute", (cu_function function, int attribute, int value))                                      \
+  F(function_attribute_set, "cuFuncSetAttribute", (cu_function function, int attribute, int value))                                  \
+  F(function_attribute_get, "cuFuncGetAttribute", (int *value, int attribute, cu_function function))                                 \
   F(launch, "cuLaunchKernel",                                                                                                        \
     (cu_function function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,            \
      cu_stream stream, void **parameters, void **extra))                                                                             \

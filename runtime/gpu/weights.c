@@ -41,7 +41,7 @@ struct loader {
 
 static bool send(struct loader *l, cu_pointer *where, const void *data, size_t bytes, const char *what, struct err *e) {
   *where = gpu_carve(&l->g->weights, bytes);
-  return cuda_check(&l->g->cuda, l->g->cuda.to_device(*where, data, bytes), what, e);
+  return cuda_check(&l->g->d.cuda, l->g->d.cuda.to_device(*where, data, bytes), what, e);
 }
 
 static bool send_matrix(struct loader *l, struct phi3_weights *w, const struct matrix *m, const struct row_order *o, struct err *e) {
@@ -73,17 +73,29 @@ static bool send_all(struct loader *l, const struct orders *o, struct err *e) {
   return send_norm(l, &g->norm, m->norm, e) && send_matrix(l, &g->head, &m->head, &o->head, e);
 }
 
+bool gpu_weight_bytes(const struct config *c, size_t *bytes, struct err *e) {
+  struct orders o;
+  bool ok = orders_init(&o, c, e);
+  if (ok) *bytes = weight_bytes(c, &o);
+  orders_free(&o);
+  return ok;
+}
+
+// Halfs of the largest matrix.
+static int64_t largest(const struct config *c, const struct orders *o) {
+  int64_t sizes[] = {packed_halfs(&o->qkv, c->hidden_size), packed_halfs(&o->o, (int64_t)c->num_heads * c->head_dim), packed_halfs(&o->gate_up, c->hidden_size),
+                     packed_halfs(&o->down, c->intermediate_size), packed_halfs(&o->head, c->hidden_size), (int64_t)c->vocab_size * c->hidden_size}, most = 0;
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) most = sizes[i] > most ? sizes[i] : most;
+  return most;
+}
+
 bool gpu_load_weights(struct gpu *g, struct err *e) {
   const struct config *c = &g->base.model->config;
   struct orders o;
   struct loader l = {.g = g};
   bool ok = orders_init(&o, c, e) && (g->layers = mem_alloc((size_t)c->num_layers, sizeof *g->layers, "the layers", e)) != NULL;
-  if (ok) ok = gpu_slab_open(g, &g->weights, weight_bytes(c, &o), "the weights", e);
-  int64_t sizes[] = {packed_halfs(&o.qkv, c->hidden_size), packed_halfs(&o.o, (int64_t)c->num_heads * c->head_dim), packed_halfs(&o.gate_up, c->hidden_size),
-                     packed_halfs(&o.down, c->intermediate_size), packed_halfs(&o.head, c->hidden_size), (int64_t)c->vocab_size * c->hidden_size}, most = 0;
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) most = sizes[i] > most ? sizes[i] : most;
   if (ok) ok = (l.pool = pool_open(g->base.options.threads, e)) != NULL;
-  if (ok) ok = (l.staging = mem_alloc((size_t)most + 2 * (size_t)c->hidden_size, sizeof *l.staging, "a matrix on its way to the device", e)) != NULL;
+  if (ok) ok = (l.staging = mem_alloc((size_t)largest(c, &o) + 2 * (size_t)c->hidden_size, sizeof *l.staging, "a matrix on its way to the device", e)) != NULL;
   if (ok) ok = send_all(&l, &o, e);
   mem_free(l.staging);
   if (l.pool) pool_close(l.pool);
