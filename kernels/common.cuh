@@ -20,7 +20,10 @@ __device__ __forceinline__ uint32_t pack_half2(float lo, float hi) {
   return *reinterpret_cast<uint32_t *>(&h);
 }
 
-__device__ __forceinline__ uint16_t half_bits(float v) { return __half_as_ushort(__float2half_rn(v)); }
+// What passes fp16's range becomes its largest value, so that one such activation does not make the rest NaN; NaN stays NaN.
+__device__ __forceinline__ float saturated(float v) { return v > 65504.0f ? 65504.0f : v < -65504.0f ? -65504.0f : v; }
+
+__device__ __forceinline__ uint16_t half_bits(float v) { return __half_as_ushort(__float2half_rn(saturated(v))); }
 
 __device__ __forceinline__ float warp_sum(float v) {
 #pragma unroll

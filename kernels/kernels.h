@@ -1,7 +1,7 @@
 // The contract of the kernels: parameters, shapes, geometry. Read by host (C11) and device (CUDA) alike.
 //
 // Words: "row" is a token of the step; fp16 is IEEE half. Every pointer is a device address aligned to 16 bytes; every matrix is row-major.
-// A kernel takes one parameter struct by value. Weights are packed (see struct phi3_weights).
+// What is stored as fp16 and passes its range becomes its largest value (saturates). A kernel takes one parameter struct by value. Weights are packed (see struct phi3_weights).
 #pragma once
 #include <stdint.h>
 

@@ -33,8 +33,8 @@ PHI3_KERNEL __launch_bounds__(128) phi3_rmsnorm_rows(phi3_rmsnorm p) {
     uint2 h = make_uint2(0, 0);
     if (i < p.hidden / 4) {
       const float4 v = reinterpret_cast<const float4 *>(x)[i], g = reinterpret_cast<const float4 *>(p.gain)[i];
-      h.x = pack_half2(normed(v.x, inverse, g.x), normed(v.y, inverse, g.y));
-      h.y = pack_half2(normed(v.z, inverse, g.z), normed(v.w, inverse, g.w));
+      h.x = pack_half2(saturated(normed(v.x, inverse, g.x)), saturated(normed(v.y, inverse, g.y)));
+      h.y = pack_half2(saturated(normed(v.z, inverse, g.z)), saturated(normed(v.w, inverse, g.w)));
     }
     y[i] = h;
   }
@@ -48,8 +48,8 @@ PHI3_KERNEL __launch_bounds__(128) phi3_rope_rows(phi3_rope p) {
     const int head = i / p.rotary_half, c = i % p.rotary_half;
     __half *x = reinterpret_cast<__half *>(p.x) + ((int64_t)row * p.heads + head) * p.head_dim + c;
     const float lo = __half2float(x[0]), hi = __half2float(x[p.rotary_half]), cosine = table[2 * c], sine = table[2 * c + 1];
-    x[0] = __float2half_rn(__fmaf_rn(lo, cosine, -__fmul_rn(hi, sine)));
-    x[p.rotary_half] = __float2half_rn(__fmaf_rn(hi, cosine, __fmul_rn(lo, sine)));
+    x[0] = __float2half_rn(saturated(__fmaf_rn(lo, cosine, -__fmul_rn(hi, sine))));
+    x[p.rotary_half] = __float2half_rn(saturated(__fmaf_rn(hi, cosine, __fmul_rn(lo, sine))));
   }
 }
 
