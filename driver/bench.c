@@ -20,6 +20,7 @@ static struct command bench_command(struct bench_options *o) {
       {0, "outputs", OPTION_TEXT, &o->outputs, "LIST", "new tokens of the sweep; default 32,128", 0, 0},
       {0, "sweep-runs", OPTION_INT, &o->sweep_runs, "N", "runs for each pair of lengths; default 3", 1, MAX_ROUNDS},
       {0, "sweep-seconds", OPTION_INT, &o->sweep_seconds, "S", "the sweep leaves out what would make it longer; default 30", 0, 1e9},
+      {0, "no-roof", OPTION_FLAG, &o->no_roof, NULL, "do not measure what the machine can do", 0, 0},
       {0, "roof", OPTION_FLAG, &o->roof, NULL, "instead, compare decode and prefill with what the machine can do", 0, 0},
       {0, "json", OPTION_TEXT, &o->json, "FILE", "write every sample there, with machine, commit and command", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
@@ -77,7 +78,7 @@ static bool run(struct bench *b, const struct ids *prompts, const struct ids *ou
     if (!bench_roof(b, o->runs, true, e)) return false;
     bench_print_roof(b);
   } else {
-    if (!bench_roof(b, 1, false, e) || !bench_main(b, e)) return false;
+    if ((!o->no_roof && !bench_roof(b, 1, false, e)) || !bench_main(b, e)) return false;
     if (!o->no_sweep && !bench_sweep(b, prompts, outputs, e)) return false;
     bench_print(b);
   }
@@ -117,6 +118,7 @@ int cmd_bench(int argc, char **argv) {
   if (o.roof) o.no_uncached = true;
   if (code < 0 && !o.prompt.text && !o.prompt.ids) o.prompt.text = default_prompt;
   if (code < 0) code = prompt_check(&c, &o.prompt);
+  if (code < 0 && o.roof && o.no_roof) code = usage_error(&c, "give either --roof or --no-roof, not both");
   if (code < 0 && !(parse_lengths("prompts", o.prompts, &prompts, &e) && parse_lengths("outputs", o.outputs, &outputs, &e)))
     code = usage_error(&c, "%s", e.text);
   if (code < 0) {

@@ -10,7 +10,7 @@ struct bench_options {
   struct engine_options engine;
   struct prompt_options prompt;
   int64_t new_tokens, runs;     // of the experiment
-  bool no_uncached, no_sweep, roof;
+  bool no_uncached, no_sweep, no_roof, roof;
   const char *prompts, *outputs; // lengths of the sweep, "16,64,256"
   int64_t sweep_runs, sweep_seconds;
   const char *json;             // file
@@ -45,7 +45,7 @@ struct bench {
   struct point main;
   struct point *sweep;
   int64_t num_sweep;
-  struct ceiling *rounds; // with --roof as many as runs; else one, with the machine's figures alone
+  struct ceiling *rounds; // with --roof as many as runs; else one with the machine's figures alone, or with --no-roof none
   int64_t num_rounds;
   int64_t decode_prompt, decode_tokens, prefill_tokens; // what --roof measures
 };

@@ -39,12 +39,14 @@ static void cell(int width, const char *fmt, ...) {
 static void print_head(const struct bench *b) {
   const struct model *m = &b->engine->model;
   const struct backend *backend = b->engine->forward.backend;
-  const struct ceiling *c = &b->rounds[0];
   printf("Model       %s: %s, %.4g M parameters, %.4g MB of weights\n", m->path, m->config.architecture, 1e-6 * (double)m->num_params,
          1e-6 * (double)m->weight_bytes);
   printf("Machine     %s, %d cores, %.1f GB; %s\n", b->machine.cpu, b->machine.cores, 1e-9 * (double)b->machine.memory_bytes, b->machine.os);
-  printf("Computing   %s, %d threads; this machine reads %.4g GB/s and makes %.4g GFLOP/s of fp32 multiply-adds\n", backend->ops->name,
-         backend->options.threads, 1e-9 * c->read_bytes, 1e-9 * c->multiply_adds);
+  printf("Computing   %s, %d threads", backend->ops->name, backend->options.threads);
+  if (b->num_rounds)
+    printf("; this machine reads %.4g GB/s and makes %.4g GFLOP/s of fp32 multiply-adds", 1e-9 * b->rounds[0].read_bytes,
+           1e-9 * b->rounds[0].multiply_adds);
+  putchar('\n');
 }
 
 static void print_kind(const struct bench *b, const char *name, const struct timing *t, bool bytes) {
@@ -56,7 +58,7 @@ static void print_kind(const struct bench *b, const char *name, const struct tim
   cell(bytes ? RATE : 0, "%.*f tokens/s", decimals(rate), rate);
   if (bytes) {
     cell(BYTES, "%.*f GB/s", decimals(1e-9 * read), 1e-9 * read);
-    cell(0, "%.0f %%", 100 * read / b->rounds[0].read_bytes);
+    if (b->num_rounds) cell(0, "%.0f %%", 100 * read / b->rounds[0].read_bytes);
   }
   putchar('\n');
 }
@@ -71,7 +73,7 @@ static void print_experiment(const struct bench *b) {
   cell(TIME, "first token");
   cell(RATE, "after it");
   cell(BYTES, "weights read");
-  cell(0, "of the machine's\n");
+  cell(0, "%s\n", b->num_rounds ? "of the machine's" : "");
   print_kind(b, "cached", &p->cached, true);
   if (p->uncached.runs) {
     print_kind(b, "uncached", &p->uncached, false);
