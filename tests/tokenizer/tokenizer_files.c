@@ -14,29 +14,23 @@ struct tokenizer *open_texts(const char *json, const char *config, struct err *e
 
 struct tokenizer *open_text(const char *json, struct err *e) { return open_texts(json, NULL, e); }
 
-static void append(char **all, size_t *len, const char *s, size_t n) {
-  if (!(*all = realloc(*all, *len + n + 1))) abort();
-  memcpy(*all + *len, s, n);
-  *len += n;
-  (*all)[*len] = 0;
-}
-
 char *decode_all(const struct tokenizer *t, const int32_t *ids, size_t count, bool skip_special, size_t *len) {
   struct err e;
-  char *all = NULL;
+  struct bytes all = {0};
   size_t n;
   const char *s;
   struct decoder *d = decoder_open(t, skip_special, &e);
   assert_non_null(d);
-  *len = 0;
   for (size_t i = 0; i < count; i++) {
     assert_ok(s = decoder_push(d, ids[i], &n, &e));
-    append(&all, len, s, n);
+    bytes_put(&all, s, n);
   }
   assert_ok(s = decoder_finish(d, &n, &e));
-  append(&all, len, s, n);
+  bytes_put(&all, s, n);
   decoder_close(d);
-  return all;
+  *len = all.size;
+  bytes_put(&all, "", 1);
+  return (char *)all.data;
 }
 
 void assert_ids(const struct tokenizer *t, const char *text, size_t len, bool special, const int32_t *ids, size_t count) {
