@@ -1,4 +1,5 @@
-// phi3 bench must give no time when cached and uncached ids differ, or one run's differ from another's: here a backend lies.
+// phi3 bench must give no time when cached and uncached ids differ, or one run's differ from another's: here a backend
+// lies.
 #include "driver/bench.h"
 #include "tests/test.h"
 #include <string.h>
@@ -8,8 +9,8 @@ enum { PROMPT = 5, NEW = 6 };
 struct liar {
   struct backend_ops ops; // the real ones but for `read`
   bool (*read)(struct backend *b, const struct step *s, enum stage stage, float *dst, struct err *e);
-  bool when_uncached;     // lies where a prompt longer than the first is computed
-  int calls, lie_from;    // lies from this call on
+  bool when_uncached;  // lies where a prompt longer than the first is computed
+  int calls, lie_from; // lies from this call on
 };
 
 static struct liar liar;
@@ -26,19 +27,20 @@ static bool lie(struct backend *b, const struct step *s, enum stage stage, float
   return true;
 }
 
-static bool measure(bool when_uncached, int lie_from, bool no_uncached, struct err *e) {
+static bool measure(bool when_uncached, int lie_from, bool no_uncached, struct err *why) {
+  struct err e = {0};
   struct bench_options o = {.engine = engine_defaults(), .new_tokens = NEW, .runs = 2, .no_uncached = no_uncached};
   o.engine.model = "tests/goldens/models/mha";
   struct engine en = {0};
   struct bench b = {.options = &o, .engine = &en};
-  assert_ok(engine_open(&en, &o.engine, e));
-  assert_ok(engine_start(&en, &o.engine, PROMPT + NEW, 1, 1, e));
-  for (int32_t i = 0; i < PROMPT; i++) assert_ok(ids_push(&b.prompt, 7 * i + 1, e));
+  assert_ok(engine_open(&en, &o.engine, &e));
+  assert_ok(engine_start(&en, &o.engine, PROMPT + NEW, 1, 1, &e));
+  for (int32_t i = 0; i < PROMPT; i++) assert_ok(ids_push(&b.prompt, 7 * i + 1, &e));
   struct backend *k = en.forward.backend;
   liar = (struct liar){.ops = *k->ops, .read = k->ops->read, .when_uncached = when_uncached, .lie_from = lie_from};
   liar.ops.read = lie;
   k->ops = &liar.ops;
-  bool ok = bench_main(&b, e);
+  bool ok = bench_main(&b, why);
   assert_int_equal(b.main.compared, ok && !no_uncached);
   point_free(&b.main);
   ids_free(&b.prompt);
@@ -66,7 +68,8 @@ static void uncached_ids_that_differ_are_refused(void **state) {
 static void a_run_that_differs_is_refused(void **state) {
   (void)state;
   struct err e = {0};
-  assert_fails(measure(false, 5 * NEW, false, &e), "new token 5 "); // the second of two cached and uncached runs after the warm-up
+  assert_fails(measure(false, 5 * NEW, false, &e),
+               "new token 5 "); // the second of two cached and uncached runs after the warm-up
   assert_fails(measure(false, 2 * NEW, true, &e), "this cached one");
 }
 
