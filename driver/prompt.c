@@ -36,7 +36,7 @@ bool prompt_read(const struct prompt_options *o, const struct engine *en, struct
     if (out->data[i] >= en->model.config.vocab_size)
       return err_set(e, "id %d is not in the vocabulary of %d", out->data[i], en->model.config.vocab_size);
   if (out->count > en->model.config.max_positions)
-    return err_set(e, "the prompt has %lld tokens, but the model has %d positions; give a shorter prompt", (long long)out->count,
-                   en->model.config.max_positions);
+    return err_set(e, "the prompt has %lld tokens, but the model has %d positions; give a shorter prompt",
+                   (long long)out->count, en->model.config.max_positions);
   return true;
 }

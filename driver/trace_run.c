@@ -4,7 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-static bool add_stage(struct trace *t, int64_t width, const char *dump, struct err *e, const char *fmt, int32_t number) {
+static bool add_stage(struct trace *t, int64_t width, const char *dump, struct err *e, const char *fmt,
+                      int32_t number) {
   struct trace_stage *s = &t->stages[t->num_stages++];
   *s = (struct trace_stage){.width = width};
   snprintf(s->name, sizeof s->name, fmt, number);
@@ -16,7 +17,8 @@ static bool make_stages(struct trace *t, const struct forward *f, const char *du
   int64_t hidden = c->hidden_size, widest = hidden > c->vocab_size ? hidden : c->vocab_size;
   t->stages = mem_alloc((size_t)c->num_layers + 3, sizeof *t->stages, "the stages", e);
   if (!t->stages) return false;
-  t->rows = mem_alloc((size_t)f->backend->options.max_rows * (size_t)widest, sizeof *t->rows, "a stage's rows; use a smaller --chunk", e);
+  t->rows = mem_alloc((size_t)f->backend->options.max_rows * (size_t)widest, sizeof *t->rows,
+                      "a stage's rows; use a smaller --chunk", e);
   if (!t->rows || (dump && !file_make_dir(dump, e))) return false;
   bool ok = add_stage(t, hidden, dump, e, "embedding", 0);
   for (int32_t i = 0; ok && i < c->num_layers; i++) ok = add_stage(t, hidden, dump, e, "layer_%02d", i);
@@ -29,7 +31,8 @@ struct watcher {
 };
 
 // Reads a stage of the step just computed: all rows, in the order of the prompt.
-static bool take(struct trace *t, struct trace_stage *s, struct backend *b, const struct step *step, enum stage stage, struct err *e) {
+static bool take(struct trace *t, struct trace_stage *s, struct backend *b, const struct step *step, enum stage stage,
+                 struct err *e) {
   if (!b->ops->read(b, step, stage, t->rows, e)) return false;
   size_t count = (size_t)step->num_rows * (size_t)s->width;
   for (size_t i = 0; i < count; i++) s->squares += (double)t->rows[i] * (double)t->rows[i];
@@ -38,7 +41,8 @@ static bool take(struct trace *t, struct trace_stage *s, struct backend *b, cons
   return !s->file.file || stage_file_add(&s->file, t->rows, count, e);
 }
 
-static bool after(void *ctx, struct backend *b, const struct step *step, enum operation op, int32_t layer, struct err *e) {
+static bool after(void *ctx, struct backend *b, const struct step *step, enum operation op, int32_t layer,
+                  struct err *e) {
   struct watcher *w = ctx;
   struct trace *t = w->trace;
   struct trace_stage *norm = &t->stages[t->num_stages - 2], *logits = norm + 1;
@@ -97,8 +101,8 @@ static bool append(struct trace_text *out, const char *text, size_t len, struct 
 }
 
 // What `ids` add to the text of those before them. An id may be a row of the embedding without a piece: it has no text.
-static bool decode(const struct trace *t, const int32_t *before, int64_t n, const int32_t *ids, int64_t count, struct trace_text *out,
-                   struct err *e) {
+static bool decode(const struct trace *t, const int32_t *before, int64_t n, const int32_t *ids, int64_t count,
+                   struct trace_text *out, struct err *e) {
   struct decoder *d = decoder_open(t->engine->tokenizer, false, e);
   bool ok = d != NULL;
   for (int64_t i = 0; ok && i < n + count; i++) {
@@ -113,7 +117,8 @@ static bool decode(const struct trace *t, const int32_t *before, int64_t n, cons
 
 static bool rank_error(const struct trace *t, struct err *e) {
   for (int32_t i = 0; i < t->num_stages; i++)
-    if (!isfinite(t->stages[i].squares)) return err_set(e, "%s is the first stage with a value that is not finite", t->stages[i].name);
+    if (!isfinite(t->stages[i].squares))
+      return err_set(e, "%s is the first stage with a value that is not finite", t->stages[i].name);
   return false;
 }
 
@@ -131,7 +136,8 @@ bool trace_rank(struct trace *t, int64_t count, struct err *e) {
   int64_t from = t->ids.count > CONTEXT ? t->ids.count - CONTEXT : 0;
   for (; ok && t->num_top < n; t->num_top++) {
     struct trace_candidate *c = &t->top[t->num_top];
-    *c = (struct trace_candidate){s.candidates[t->num_top].id, s.candidates[t->num_top].logit, s.candidates[t->num_top].probability, {0}};
+    *c = (struct trace_candidate){
+        s.candidates[t->num_top].id, s.candidates[t->num_top].logit, s.candidates[t->num_top].probability, {0}};
     if (text) ok = decode(t, t->ids.data + from, t->ids.count - from, &c->id, 1, &c->text, e);
   }
   sampler_free(&s);

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Decoding speed of phi3 and of Hugging Face transformers side by side: same weights, same prompt ids, same number of threads.
+"""Decoding speed of phi3 and of Hugging Face transformers side by side: same weights, prompt ids and threads.
 
-Transformers reads the same GGUF file, dequantized by its own code to the type it computes in. Both generate greedily, batch 1, with the
-key-value cache. The rounds alternate, so that other work on the machine troubles both alike. phi3 keeps the weights quantized; that is
-part of why it is faster, and fp32 and bf16 are both given to transformers.
+Transformers reads the same GGUF file, dequantized by its own code to the type it computes in. Both generate greedily,
+batch 1, with the key-value cache. The rounds alternate, so that other work on the machine troubles both alike. phi3
+keeps the weights quantized, which is part of why it is faster; transformers is given fp32 and bf16.
 """
+
 import argparse
 import json
 import os
@@ -20,8 +21,24 @@ PROMPT = "Write a very long email apologizing to Sarah for the tragic gardening 
 def phi3_round(args, ids):
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "bench.json")
-        command = [args.phi3, "bench", "-m", args.model, "--ids", " ".join(map(str, ids)), "-n", str(args.new), "--runs", "1", "--threads",
-                   str(args.threads), "--no-sweep", "--no-uncached", "--json", file]
+        command = [
+            args.phi3,
+            "bench",
+            "-m",
+            args.model,
+            "--ids",
+            " ".join(map(str, ids)),
+            "-n",
+            str(args.new),
+            "--runs",
+            "1",
+            "--threads",
+            str(args.threads),
+            "--no-sweep",
+            "--no-uncached",
+            "--json",
+            file,
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         with open(file, encoding="utf-8") as f:
             return json.load(f)
@@ -46,11 +63,17 @@ def hf_round(model, ids, new_tokens):
     clock = Clock()
     start = time.perf_counter()
     with torch.inference_mode():
-        out = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), max_new_tokens=new_tokens,
-                             do_sample=False, use_cache=True, streamer=clock)
+        out = model.generate(
+            torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            use_cache=True,
+            streamer=clock,
+        )
     at = clock.at[1:]  # the first call gives the prompt
     assert len(at) == new_tokens, f"{len(at)} tokens from transformers"
-    return out[0, len(ids):].tolist(), at[0] - start, at[-1] - start
+    return out[0, len(ids) :].tolist(), at[0] - start, at[-1] - start
 
 
 def load(path, dtype):
@@ -74,19 +97,30 @@ def same_prefix(a, b):
 
 
 def summary(samples):
-    return {"mean": statistics.fmean(samples), "sd": statistics.stdev(samples) if len(samples) > 1 else 0.0, "samples": samples}
+    return {
+        "mean": statistics.fmean(samples),
+        "sd": statistics.stdev(samples) if len(samples) > 1 else 0.0,
+        "samples": samples,
+    }
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog="Example:\n  scripts/compare_hf.sh -o results/smollm2_vs_transformers.json")
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Example:\n  scripts/compare_hf.sh -o results/smollm2_vs_transformers.json",
+    )
     home = os.environ.get("PHI3_MODELS") or os.path.expanduser("~/.cache/phi3")
-    parser.add_argument("-m", "--model", default=os.path.join(home, "smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"), help="a .gguf file")
+    parser.add_argument(
+        "-m", "--model", default=os.path.join(home, "smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"), help="a .gguf file"
+    )
     parser.add_argument("-o", "--out", help="JSON to write")
     parser.add_argument("--phi3", default=os.environ.get("PHI3", "build/phi3"), help="the program; default build/phi3")
     parser.add_argument("--new", type=int, default=100, help="new tokens; default 100")
     parser.add_argument("--rounds", type=int, default=7, help="rounds after a warm-up; default 7")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default one for each processor")
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="default one for each processor"
+    )
     parser.add_argument("--dtypes", default="float32,bfloat16", help="types for transformers; default float32,bfloat16")
     return parser.parse_args()
 
@@ -116,22 +150,43 @@ def main():
     import transformers
 
     torch.set_num_threads(args.threads)
-    tokens = subprocess.run([args.phi3, "tokenize", "-m", args.model, PROMPT], check=True, capture_output=True, text=True).stdout
+    tokens = subprocess.run(
+        [args.phi3, "tokenize", "-m", args.model, PROMPT], check=True, capture_output=True, text=True
+    ).stdout
     ids = [int(i) for i in tokens.split()]
     models = {f"transformers {dtype}": load(args.model, dtype) for dtype in args.dtypes.split(",")}
     rates, found, bench = measure(args, ids, models)
     ratios = {name: summary([a / b for a, b in zip(rates["phi3"], rates[name])]) for name in models}
     for name, values in rates.items():
-        note = f", phi3 is {ratios[name]['mean']:.2f} ± {ratios[name]['sd']:.2f} times as fast" if name in ratios else ""
-        same = f"; the first {same_prefix(found['phi3'], found[name])} of {args.new} ids are phi3's" if name in ratios else ""
+        note = (
+            f", phi3 is {ratios[name]['mean']:.2f} ± {ratios[name]['sd']:.2f} times as fast" if name in ratios else ""
+        )
+        same = (
+            f"; the first {same_prefix(found['phi3'], found[name])} of {args.new} ids are phi3's"
+            if name in ratios
+            else ""
+        )
         print(f"{name:22} {statistics.fmean(values):7.1f} tokens/s{note}{same}")
     if args.out:
-        result = {"command": "scripts/compare_hf.sh " + " ".join(sys.argv[1:]), "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                  "build": bench["build"], "machine": bench["machine"], "model": bench["model"], "threads": args.threads,
-                  "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "python": sys.version.split()[0]},
-                  "prompt": PROMPT, "prompt_tokens": len(ids), "new_tokens": args.new,
-                  "decode_tokens_per_second": {name: summary(values) for name, values in rates.items()}, "ratio_of_phi3_to": ratios,
-                  "same_first_ids_as_phi3": {name: same_prefix(found["phi3"], found[name]) for name in models}}
+        result = {
+            "command": "scripts/compare_hf.sh " + " ".join(sys.argv[1:]),
+            "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "build": bench["build"],
+            "machine": bench["machine"],
+            "model": bench["model"],
+            "threads": args.threads,
+            "versions": {
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "python": sys.version.split()[0],
+            },
+            "prompt": PROMPT,
+            "prompt_tokens": len(ids),
+            "new_tokens": args.new,
+            "decode_tokens_per_second": {name: summary(values) for name, values in rates.items()},
+            "ratio_of_phi3_to": ratios,
+            "same_first_ids_as_phi3": {name: same_prefix(found["phi3"], found[name]) for name in models},
+        }
         with open(args.out + ".tmp", "w", encoding="utf-8") as f:
             json.dump(result, f, indent=2)
             f.write("\n")

@@ -1,4 +1,5 @@
 """What the tests of the command line share: running phi3 as a user does, and reading the arrays that it writes."""
+
 import array
 import json
 import math
@@ -22,7 +23,8 @@ class Result:
         self.args, self.code, self.out, self.err = args, code, out, err
 
     def __str__(self):
-        return f"phi3 {' '.join(self.args)}\nexit code {self.code}\nstdout: {self.out[-2000:]!r}\nstderr: {self.err[-2000:]!r}"
+        shown = f"stdout: {self.out[-2000:]!r}\nstderr: {self.err[-2000:]!r}"
+        return f"phi3 {' '.join(self.args)}\nexit code {self.code}\n{shown}"
 
 
 def read_npy(path):
@@ -66,16 +68,23 @@ class DriverTest(unittest.TestCase):
         return os.path.join(self.dir, *names)
 
     def phi3(self, *args, code=0, file_limit=None, statistics=False, **kwargs):
-        """Runs the program and checks its exit code, and that a failure is one sentence (after generate's statistics, if there)."""
+        """Runs the program and checks its exit code, and that a failure is one sentence (after generate's figures)."""
 
         def limit():  # a write beyond the limit fails as on a full disk
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
         args = [str(a) for a in args]
-        done = subprocess.run([PHI3, *args], stdout=kwargs.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE, timeout=280,
-                              stdin=kwargs.pop("stdin", subprocess.DEVNULL) if "input" not in kwargs else None,
-                              preexec_fn=limit if file_limit else None, cwd=ROOT, **kwargs)
+        done = subprocess.run(
+            [PHI3, *args],
+            stdout=kwargs.pop("stdout", subprocess.PIPE),
+            stderr=subprocess.PIPE,
+            timeout=280,
+            stdin=kwargs.pop("stdin", subprocess.DEVNULL) if "input" not in kwargs else None,
+            preexec_fn=limit if file_limit else None,
+            cwd=ROOT,
+            **kwargs,
+        )
         r = Result(args, done.returncode, (done.stdout or b"").decode("utf-8"), done.stderr.decode("utf-8", "replace"))
         self.check(r, code, statistics)
         return r

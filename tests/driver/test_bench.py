@@ -1,4 +1,5 @@
 """phi3 bench: what it times, what it writes, and that nothing half-written is left."""
+
 import json
 import os
 import signal
@@ -16,7 +17,9 @@ SMALL = ["-n", "8", "--runs", "3", "--prompts", "4,9", "--outputs", "2,5", "--sw
 class Experiment(DriverTest):
     def bench(self, model, ids, *args):
         file = self.path("bench.json")
-        r = self.phi3("bench", "-m", model, "--ids", ids, "--json", file, *(args if "--roof" in args else [*args, "--no-roof"]))
+        r = self.phi3(
+            "bench", "-m", model, "--ids", ids, "--json", file, *(args if "--roof" in args else [*args, "--no-roof"])
+        )
         with open(file, encoding="utf-8") as f:
             return r.out, json.load(f)
 
@@ -25,9 +28,13 @@ class Experiment(DriverTest):
         self.assertAlmostEqual(timing["mean_seconds"] / statistics.fmean(timing["seconds"]), 1, delta=1e-6)
         sd = statistics.stdev(timing["seconds"]) if runs > 1 else 0
         self.assertAlmostEqual(timing["sd_seconds"], sd, delta=1e-6 * timing["mean_seconds"])
-        self.assertAlmostEqual(timing["mean_first_token_seconds"] / statistics.fmean(timing["first_token_seconds"]), 1, delta=1e-6)
+        self.assertAlmostEqual(
+            timing["mean_first_token_seconds"] / statistics.fmean(timing["first_token_seconds"]), 1, delta=1e-6
+        )
         self.assertEqual("token_seconds" in timing, whole)
-        for run, seconds, first in zip(timing.get("token_seconds", []), timing["seconds"], timing["first_token_seconds"]):
+        for run, seconds, first in zip(
+            timing.get("token_seconds", []), timing["seconds"], timing["first_token_seconds"]
+        ):
             self.assertEqual((len(run), run[0], run[-1]), (tokens, first, seconds))
             self.assertEqual(run, sorted(run))
             self.assertGreater(run[0], 0)
@@ -84,7 +91,9 @@ class Experiment(DriverTest):
 
     def test_sweep_leaves_out_what_does_not_fit(self):
         model, ids = self.golden("mha")
-        out, got = self.bench(model, ids, "-n", "2", "--runs", "1", "--prompts", "1,2000000", "--outputs", "1", "--sweep-runs", "1")
+        out, got = self.bench(
+            model, ids, "-n", "2", "--runs", "1", "--prompts", "1,2000000", "--outputs", "1", "--sweep-runs", "1"
+        )
         self.assertEqual([("skipped" in p, p["cached"] is None) for p in got["sweep"]], [(False, False), (True, True)])
         self.assertIn("left out", out)
         out, got = self.bench(model, ids, *SMALL, "--sweep-seconds", "0")
@@ -96,7 +105,11 @@ class Experiment(DriverTest):
         self.assertEqual(len(got["ceilings"]), 2)
         for c in got["ceilings"]:
             self.assertTrue(all(v > 0 for v in c.values()), c)
-            self.assertAlmostEqual(c["decode_share_of_read"] * c["read_bytes_per_second"] / c["decode_weight_bytes_per_second"], 1, delta=1e-6)
+            self.assertAlmostEqual(
+                c["decode_share_of_read"] * c["read_bytes_per_second"] / c["decode_weight_bytes_per_second"],
+                1,
+                delta=1e-6,
+            )
         self.assertNotIn("experiment", got)
         self.assertRegex(out, r"memory read +[0-9.]+ ± [0-9.]+ +GB/s")
 
@@ -113,7 +126,21 @@ class Experiment(DriverTest):
     def test_interrupted(self):
         """Ctrl-C: one line, exit code 1, no file."""
         model, ids = self.golden("pages")
-        args = [PHI3, "bench", "--no-roof", "-m", model, "--ids", ids, "-n", "64", "--runs", "1000", "--json", self.path("bench.json")]
+        args = [
+            PHI3,
+            "bench",
+            "--no-roof",
+            "-m",
+            model,
+            "--ids",
+            ids,
+            "-n",
+            "64",
+            "--runs",
+            "1000",
+            "--json",
+            self.path("bench.json"),
+        ]
         with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True) as p:
             self.wait_until_caught(p.pid)
             time.sleep(0.3)
@@ -150,7 +177,9 @@ class Plot(DriverTest):
         raise unittest.SkipTest("no matplotlib; scripts/plot.sh installs it")
 
     def plot(self, *args):
-        return subprocess.run([self.python(), os.path.join(ROOT, "scripts", "plot.py"), *args], capture_output=True, text=True)
+        return subprocess.run(
+            [self.python(), os.path.join(ROOT, "scripts", "plot.py"), *args], capture_output=True, text=True
+        )
 
     def test_pictures(self):
         model, ids = self.golden("mha")

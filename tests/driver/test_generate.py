@@ -1,7 +1,9 @@
 """phi3 generate and chat: text and ids, with the cache and without, on the bundled model and on the goldens."""
+
 import json
 import os
 import subprocess
+import unittest
 
 from harness import PHI3, ROOT, DriverTest, main
 
@@ -15,13 +17,21 @@ class Ids(DriverTest):
             model, ids = self.golden(name)
 
             def generate(*extra):
-                got = json.loads(self.phi3("generate", "-m", model, "--ids", ids, "-n", "12", "--ignore-end", "--json", *extra).out)
+                got = json.loads(
+                    self.phi3("generate", "-m", model, "--ids", ids, "-n", "12", "--ignore-end", "--json", *extra).out
+                )
                 self.assertEqual((len(got["ids"]), got["finish"], got["text"]), (12, "length", None))
                 return got["ids"]
 
             with self.subTest(model=name):
                 wanted = generate()
-                for extra in [["--no-cache"], ["--chunk", "1"], ["--chunk", "5", "--page-size", "3"], ["--threads", "1"], ["--threads", "3"]]:
+                for extra in [
+                    ["--no-cache"],
+                    ["--chunk", "1"],
+                    ["--chunk", "5", "--page-size", "3"],
+                    ["--threads", "1"],
+                    ["--threads", "3"],
+                ]:
                     self.assertEqual(generate(*extra), wanted, extra)
 
     def test_plain_output_of_a_model_without_text(self):
@@ -41,6 +51,10 @@ class Ids(DriverTest):
         self.assertEqual(len({draw(seed) for seed in range(4)}), 4)
 
 
+NANO = os.path.join(ROOT, "runtime", "model", "nano", "config.json")
+
+
+@unittest.skipUnless(os.path.exists(NANO), "the bundled model is not there")
 class Text(DriverTest):
     def test_cached_and_uncached_say_the_same(self):
         for prompt in [FRANCE, SARAH]:
@@ -66,10 +80,15 @@ class Text(DriverTest):
         text = self.phi3("generate", "-p", FRANCE, "-n", "12").out
         stop = text.strip()[3:6]
         got = self.phi3("generate", "-p", FRANCE, "-n", "12", "--stop", stop).out
-        self.assertEqual(got, text[:text.index(stop)] + "\n")
+        self.assertEqual(got, text[: text.index(stop)] + "\n")
 
     def test_bytes_of_any_kind(self):
-        for prompt in [b"caf\xc3\xa9 \xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x98\x80", b"\xff\xfe broken \xe2\x82", b"zero\0byte", b"\x1b[31m<|end|><|user|>\n"]:
+        for prompt in [
+            b"caf\xc3\xa9 \xe6\x97\xa5\xe6\x9c\xac \xf0\x9f\x98\x80",
+            b"\xff\xfe broken \xe2\x82",
+            b"zero\0byte",
+            b"\x1b[31m<|end|><|user|>\n",
+        ]:
             for command in [["generate", "-n", "3"], ["trace", "--top", "3"], ["trace", "--json"]]:
                 r = self.phi3(*command, "-p", "-", input=prompt)
                 if command[0] == "trace":
@@ -92,8 +111,12 @@ class Text(DriverTest):
 
     def test_reader_that_leaves(self):
         """A closed pipe is no crash."""
-        with subprocess.Popen([PHI3, "generate", "-p", SARAH, "-n", "200", "--ignore-end"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              cwd=ROOT) as p:
+        with subprocess.Popen(
+            [PHI3, "generate", "-p", SARAH, "-n", "200", "--ignore-end"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+        ) as p:
             p.stdout.close()
             err = p.stderr.read().decode()
             p.wait(60)
@@ -101,10 +124,13 @@ class Text(DriverTest):
         self.assertIn(p.returncode, [1, -13])
 
 
+@unittest.skipUnless(os.path.exists(NANO), "the bundled model is not there")
 class Environment(DriverTest):
     def test_from_another_folder_and_without_a_home(self):
         env = {k: v for k, v in os.environ.items() if k not in ["HOME", "PHI3_MODELS", "XDG_CACHE_HOME"]}
-        done = subprocess.run([PHI3, "generate", "-p", FRANCE, "-n", "4"], cwd=self.dir, env=env, capture_output=True, text=True)
+        done = subprocess.run(
+            [PHI3, "generate", "-p", FRANCE, "-n", "4"], cwd=self.dir, env=env, capture_output=True, text=True
+        )
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(done.stdout, self.phi3("generate", "-p", FRANCE, "-n", "4").out)
 

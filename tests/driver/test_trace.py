@@ -1,4 +1,5 @@
 """phi3 trace against Hugging Face's logits and hidden states, and against itself in other chunks."""
+
 import json
 import math
 import os
@@ -9,7 +10,7 @@ BOUND = 1e-5  # norm-wise, of the fp32 reference against HF's fp32
 
 
 def row(array, index, width):
-    return array[index * width:(index + 1) * width]
+    return array[index * width : (index + 1) * width]
 
 
 class Goldens(DriverTest):

@@ -1,4 +1,5 @@
 """Help, usage errors and failures of every command: exit codes 0, 2 and 1, and what is said."""
+
 import json
 import os
 import shutil
@@ -118,8 +119,15 @@ class Failures(DriverTest):
     def test_ids(self):
         model, _ = self.golden("mha")
         for command in ["generate", "trace", "bench"]:
-            for ids, says in [("1 two", "'two'"), ("-1", "'-1'"), ("1,,2 3.5", "'3.5'"), ("99999999999", "'99999999999'"), ("80", "80"),
-                              ("", "empty"), (" , ", "empty")]:
+            for ids, says in [
+                ("1 two", "'two'"),
+                ("-1", "'-1'"),
+                ("1,,2 3.5", "'3.5'"),
+                ("99999999999", "'99999999999'"),
+                ("80", "80"),
+                ("", "empty"),
+                (" , ", "empty"),
+            ]:
                 with self.subTest(command=command, ids=ids):
                     self.refused(command, "-m", model, "--ids", ids, says=says)
 
@@ -164,7 +172,9 @@ class Output(DriverTest):
         dump = self.path("a", "b")
         for _ in range(2):
             self.phi3("trace", "-m", model, *IDS, "--dump", dump)
-        self.assertEqual(self.files(dump), ["embedding.npy", "ids.npy", "layer_00.npy", "layer_01.npy", "logits.npy", "norm.npy"])
+        self.assertEqual(
+            self.files(dump), ["embedding.npy", "ids.npy", "layer_00.npy", "layer_01.npy", "logits.npy", "norm.npy"]
+        )
 
 
 if __name__ == "__main__":
