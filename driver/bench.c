@@ -102,14 +102,6 @@ static char *join(int argc, char **argv, struct err *e) {
   return text;
 }
 
-static void bench_free(struct bench *b) {
-  point_free(&b->main);
-  for (int64_t i = 0; i < b->num_sweep; i++) point_free(&b->sweep[i]);
-  mem_free(b->sweep);
-  mem_free(b->rounds);
-  ids_free(&b->prompt);
-}
-
 int cmd_bench(int argc, char **argv) {
   struct bench_options o = {.engine = engine_defaults(),
                             .new_tokens = 100,

@@ -75,6 +75,8 @@ bool bench_point(struct bench *b, struct point *p, const char *name, int64_t run
 bool bench_prompt(const struct bench *b, int64_t count, struct ids *out, struct err *e);
 bool bench_roof(struct bench *b, int64_t rounds, bool with_model, struct err *e);
 void point_free(struct point *p);
+// All but the engine and the options.
+void bench_free(struct bench *b);
 
 void bench_print(const struct bench *b);
 void bench_print_roof(const struct bench *b);

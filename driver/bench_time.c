@@ -64,6 +64,14 @@ void point_free(struct point *p) {
   *p = (struct point){0};
 }
 
+void bench_free(struct bench *b) {
+  point_free(&b->main);
+  for (int64_t i = 0; i < b->num_sweep; i++) point_free(&b->sweep[i]);
+  mem_free(b->sweep);
+  mem_free(b->rounds);
+  ids_free(&b->prompt);
+}
+
 bool bench_prompt(const struct bench *b, int64_t count, struct ids *out, struct err *e) {
   for (int64_t i = 0; i < count; i++)
     if (!ids_push(out, b->prompt.data[i % b->prompt.count], e)) return false;
