@@ -84,7 +84,8 @@ static void against_definition(void **state) {
       merged += n - want;
       out.count = 0;
       assert_ok(bpe_encode(&t.bpe, &work, word, strlen(word), &out, &e));
-      if (out.count != want || memcmp(out.data, ids, (size_t)want * sizeof *ids) != 0) fail_msg("round %d: '%s' is merged otherwise", round, word);
+      if (out.count != want || memcmp(out.data, ids, (size_t)want * sizeof *ids) != 0)
+        fail_msg("round %d: '%s' is merged otherwise", round, word);
     }
     bpe_free(&t.bpe);
     vocab_free(&t.vocab);
@@ -99,7 +100,8 @@ static void vocabulary(void **state) {
   struct err e;
   struct vocab v = {0};
   char name[32];
-  for (int i = 0; i < 5000; i++) assert_ok(vocab_add(&v, 3 * i, name, (size_t)snprintf(name, sizeof name, "piece %d", i), &e));
+  for (int i = 0; i < 5000; i++)
+    assert_ok(vocab_add(&v, 3 * i, name, (size_t)snprintf(name, sizeof name, "piece %d", i), &e));
   for (int i = 0; i < 5000; i++) {
     size_t n = (size_t)snprintf(name, sizeof name, "piece %d", i), len;
     assert_int_equal(vocab_find(&v, name, n), 3 * i);

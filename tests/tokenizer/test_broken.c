@@ -1,13 +1,14 @@
-// Broken tokenizer files give one sentence that names file and key; memory that runs out at any allocation gives an error and no leak.
+// Broken tokenizer files give one sentence that names file and key; memory that runs out at any allocation gives an
+// error and no leak.
 #include "tests/test.h"
 #include "runtime/base/mem.h"
 #include "tests/tokenizer/tokenizer_files.h"
 
 #define WITH(model, rest) "{\"model\":{" model "}" rest "}"
-#define GOOD "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]"
-#define ADDED(token) WITH(GOOD, ",\"added_tokens\":[" token "]")
-#define PRE(step) WITH(GOOD, ",\"pre_tokenizer\":" step)
-#define DECODER(step) WITH(GOOD, ",\"decoder\":" step)
+#define GOOD              "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]"
+#define ADDED(token)      WITH(GOOD, ",\"added_tokens\":[" token "]")
+#define PRE(step)         WITH(GOOD, ",\"pre_tokenizer\":" step)
+#define DECODER(step)     WITH(GOOD, ",\"decoder\":" step)
 
 static void broken_json(void **state) {
   (void)state;
@@ -50,7 +51,8 @@ static void broken_json(void **state) {
       {ADDED("{\"id\":3,\"content\":\"x\",\"lstrip\":\"no\"}"), "lstrip"},
       {ADDED("{\"id\":3,\"content\":\"x\"},{\"id\":4,\"content\":\"x\",\"special\":true}"), "other flags"},
       {WITH(GOOD, ",\"added_tokens\":{}"), "added_tokens is an object"},
-      {WITH("\"vocab\":{\"a\":0,\"b\":2},\"merges\":[]", ",\"added_tokens\":[{\"id\":3,\"content\":\"x\"}]"), "id 2 belongs to two pieces"},
+      {WITH("\"vocab\":{\"a\":0,\"b\":2},\"merges\":[]", ",\"added_tokens\":[{\"id\":3,\"content\":\"x\"}]"),
+       "id 2 belongs to two pieces"},
       {WITH(GOOD, ",\"normalizer\":{\"type\":\"NFKC\"}"), "NFKC: this normalizer is not supported"},
       {WITH(GOOD, ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"}]}"), "Lowercase"},
       {WITH(GOOD, ",\"normalizer\":{}"), "no type"},
@@ -69,7 +71,9 @@ static void broken_json(void **state) {
       {DECODER("{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},{\"type\":\"ByteFallback\"}]}"), "behind"},
       {WITH(GOOD, ",\"post_processor\":{\"type\":\"BertProcessing\"}"), "BertProcessing"},
       {WITH(GOOD, ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}"), "no Sequence A"},
-      {WITH(GOOD, ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}]}"), "'x'"},
+      {WITH(GOOD,
+            ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}]}"),
+       "'x'"},
   };
   struct err e;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -85,7 +89,8 @@ static void broken_config(void **state) {
   (void)state;
   struct err e;
   assert_fails(open_texts(WITH(GOOD, ""), "{\"add_bos_token\":true}", &e), "bos_token names no piece");
-  assert_fails(open_texts(WITH(GOOD, ""), "{\"add_bos_token\":true,\"bos_token\":\"zzz\"}", &e), "tokenizer_config.json");
+  assert_fails(open_texts(WITH(GOOD, ""), "{\"add_bos_token\":true,\"bos_token\":\"zzz\"}", &e),
+               "tokenizer_config.json");
   assert_fails(open_texts(WITH(GOOD, ""), "{\"add_bos_token\":1}", &e), "add_bos_token");
   assert_fails(open_texts(WITH(GOOD, ""), "{\"bos_token\":1}", &e), "bos_token");
   assert_fails(open_texts(WITH(GOOD, ""), "[]", &e), "tokenizer_config.json");
@@ -102,7 +107,10 @@ static void lenient(void **state) {
   struct err e;
   struct ids ids = {0};
   struct tokenizer *t;
-  assert_ok(t = open_texts(WITH(GOOD, ""), "{\"add_bos_token\":true,\"bos_token\":{\"content\":\"b\"},\"add_eos_token\":true,\"eos_token\":\"a\"}", &e));
+  assert_ok(t = open_texts(
+                WITH(GOOD, ""),
+                "{\"add_bos_token\":true,\"bos_token\":{\"content\":\"b\"},\"add_eos_token\":true,\"eos_token\":\"a\"}",
+                &e));
   assert_ids(t, "ab?a", 4, true, (const int32_t[]){1, 2, 0, 0}, 4);
   assert_ids(t, "", 0, false, NULL, 0);
   tokenizer_close(t);
@@ -163,14 +171,19 @@ static void out_of_memory(const char *path) {
 static void no_memory_spm(void **state) {
   (void)state;
   char *dir = temp_dir(), *path = path_in(dir, "tokenizer.json"), *config = path_in(dir, "tokenizer_config.json");
-  write_text(path, WITH("\"vocab\":{\"<unk>\":0,\"T\":1,\"h\":2,\"Th\":3,\"<0xE6>\":4,\"<0xBC>\":5,\"<0xA2>\":6},\"merges\":[\"T h\"],"
-                        "\"byte_fallback\":true,\"unk_token\":\"<unk>\"",
-                        ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"_\"},"
-                        "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"_\"}]},"
-                        "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"_\"},\"content\":\" \"},"
-                        "{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]},"
-                        "\"added_tokens\":[{\"id\":7,\"content\":\"<|end|>\",\"rstrip\":true,\"special\":true,\"normalized\":false},"
-                        "{\"id\":8,\"content\":\"of\",\"single_word\":true,\"lstrip\":true,\"normalized\":true}]"));
+  write_text(
+      path,
+      WITH("\"vocab\":{\"<unk>\":0,\"T\":1,\"h\":2,\"Th\":3,\"<0xE6>\":4,\"<0xBC>\":5,\"<0xA2>\":6},\"merges\":[\"T "
+           "h\"],"
+           "\"byte_fallback\":true,\"unk_token\":\"<unk>\"",
+           ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"_\"},"
+           "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"_\"}]},"
+           "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"_\"},"
+           "\"content\":\" \"},"
+           "{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" "
+           "\",\"start\":1,\"stop\":0}]},"
+           "\"added_tokens\":[{\"id\":7,\"content\":\"<|end|>\",\"rstrip\":true,\"special\":true,\"normalized\":false},"
+           "{\"id\":8,\"content\":\"of\",\"single_word\":true,\"lstrip\":true,\"normalized\":true}]"));
   write_text(config, "{\"chat_template\":\"<|im_start|>system\\nBe.<|im_end|>\"}");
   out_of_memory(dir);
   free(path);
@@ -181,11 +194,15 @@ static void no_memory_spm(void **state) {
 static void no_memory_bytes(void **state) {
   (void)state;
   char *dir = temp_dir(), *path = path_in(dir, "tokenizer.json");
-  write_text(path, WITH("\"vocab\":{\"<|im_start|>\":0,\"<|im_end|>\":1,\"T\":2,\"h\":3,\"Th\":4,\"e\":5},\"merges\":[[\"T\",\"h\"]]",
-                        ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},"
-                        "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}]},\"decoder\":{\"type\":\"ByteLevel\"},"
-                        "\"added_tokens\":[{\"id\":0,\"content\":\"<|im_start|>\",\"special\":true,\"normalized\":false},"
-                        "{\"id\":1,\"content\":\"<|im_end|>\",\"special\":true,\"normalized\":false}]"));
+  write_text(
+      path,
+      WITH(
+          "\"vocab\":{\"<|im_start|>\":0,\"<|im_end|>\":1,\"T\":2,\"h\":3,\"Th\":4,\"e\":5},\"merges\":[[\"T\",\"h\"]]",
+          ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":"
+          "true},"
+          "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}]},\"decoder\":{\"type\":\"ByteLevel\"},"
+          "\"added_tokens\":[{\"id\":0,\"content\":\"<|im_start|>\",\"special\":true,\"normalized\":false},"
+          "{\"id\":1,\"content\":\"<|im_end|>\",\"special\":true,\"normalized\":false}]"));
   out_of_memory(path);
   free(path);
   temp_dir_remove(dir);
@@ -219,7 +236,8 @@ static void damaged(void **state) {
   int taken = 0;
   for (int round = 0; round < 200; round++) {
     memcpy(bad, good, size);
-    for (int i = 0; i < 1 + round % 4; i++) bad[test_random(&seed) % size] = (uint8_t)"\"{}[]:,0a \\"[test_random(&seed) % 11];
+    for (int i = 0; i < 1 + round % 4; i++)
+      bad[test_random(&seed) % size] = (uint8_t) "\"{}[]:,0a \\"[test_random(&seed) % 11];
     write_bytes(path, bad, round % 5 ? size : test_random(&seed) % size);
     e.text[0] = 0;
     struct tokenizer *t = tokenizer_open(path, &e);
@@ -235,8 +253,9 @@ static void damaged(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(broken_json),     cmocka_unit_test(broken_config),  cmocka_unit_test(lenient),
-                                     cmocka_unit_test(no_memory_spm),   cmocka_unit_test(no_memory_bytes), cmocka_unit_test(no_memory_gguf),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(broken_json),     cmocka_unit_test(broken_config),
+                                     cmocka_unit_test(lenient),         cmocka_unit_test(no_memory_spm),
+                                     cmocka_unit_test(no_memory_bytes), cmocka_unit_test(no_memory_gguf),
                                      cmocka_unit_test(damaged)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

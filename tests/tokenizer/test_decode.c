@@ -42,7 +42,8 @@ static void tokens_of(const struct tokenizer *t, const int32_t *ids, int n, bool
 
 static void flush_run(struct list *out, char *run, size_t *n) {
   if (utf8_valid(run, *n) == *n && *n) add(out, run, *n);
-  else for (size_t i = 0; i < *n; i++) add(out, REPLACEMENT, 3);
+  else
+    for (size_t i = 0; i < *n; i++) add(out, REPLACEMENT, 3);
   *n = 0;
 }
 
@@ -121,7 +122,8 @@ static int random_ids(const struct tokenizer *t, uint64_t *seed, int32_t *ids) {
   return n;
 }
 
-static void check_random(const char *path, char *(*plain)(const struct tokenizer *, const int32_t *, int, bool, size_t *)) {
+static void check_random(const char *path,
+                         char *(*plain)(const struct tokenizer *, const int32_t *, int, bool, size_t *)) {
   struct err e;
   uint64_t seed = test_seed();
   struct tokenizer *t;
@@ -224,7 +226,8 @@ static void token_text(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(spm), cmocka_unit_test(byte_level), cmocka_unit_test(whole_characters),
-                                     cmocka_unit_test(streams_early), cmocka_unit_test(token_text)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(spm), cmocka_unit_test(byte_level),
+                                     cmocka_unit_test(whole_characters), cmocka_unit_test(streams_early),
+                                     cmocka_unit_test(token_text)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

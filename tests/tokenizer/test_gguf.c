@@ -22,7 +22,8 @@ static void read_twin(struct twin *w, const char *path) {
   struct tokenizer *t;
   assert_ok(t = tokenizer_open(path, &e));
   json_t *root = json_read_file(path, &e);
-  const json_t *model = json_object_get(root, "model"), *merges = json_object_get(model, "merges"), *added = json_object_get(root, "added_tokens");
+  const json_t *model = json_object_get(root, "model"), *merges = json_object_get(model, "merges"),
+               *added = json_object_get(root, "added_tokens");
   w->count = (uint64_t)tokenizer_vocab_size(t);
   w->num_merges = json_array_size(merges);
   w->tokens = calloc(w->count, sizeof *w->tokens);
@@ -44,7 +45,9 @@ static void read_twin(struct twin *w, const char *path) {
     const json_t *merge = json_array_get(merges, i); // "a b" or ["a", "b"]
     char m[256], piece[256];
     if (json_is_string(merge)) snprintf(m, sizeof m, "%s", json_string_value(merge));
-    else snprintf(m, sizeof m, "%s %s", json_string_value(json_array_get(merge, 0)), json_string_value(json_array_get(merge, 1)));
+    else
+      snprintf(m, sizeof m, "%s %s", json_string_value(json_array_get(merge, 0)),
+               json_string_value(json_array_get(merge, 1)));
     const char *space = strchr(m, ' ');
     w->merges[i] = copy(m);
     snprintf(piece, sizeof piece, "%.*s%s", (int)(space - m), m, space + 1);
@@ -83,8 +86,28 @@ static struct tokenizer *open_gguf(struct gguf_maker *g, struct err *e) {
 }
 
 static size_t random_text(uint64_t *seed, char *text) {
-  static const char *const parts[] = {"the ", "Paris", " capital", "\n", "  ", "1234", "\xC3\xA9", "\xE6\xBC\xA2", "\xF0\x9F\x98\x80", "<s>", "</s> \n",
-                                      "<|end|>\n", "<|user|> ", "<|im_start|>", "<unk>", "don't", "\xFF", "\xE2\x96\x81", "e", "s", "th", "in"};
+  static const char *const parts[] = {"the ",
+                                      "Paris",
+                                      " capital",
+                                      "\n",
+                                      "  ",
+                                      "1234",
+                                      "\xC3\xA9",
+                                      "\xE6\xBC\xA2",
+                                      "\xF0\x9F\x98\x80",
+                                      "<s>",
+                                      "</s> \n",
+                                      "<|end|>\n",
+                                      "<|user|> ",
+                                      "<|im_start|>",
+                                      "<unk>",
+                                      "don't",
+                                      "\xFF",
+                                      "\xE2\x96\x81",
+                                      "e",
+                                      "s",
+                                      "th",
+                                      "in"};
   size_t len = 0, n = 1 + test_random(seed) % 20;
   for (size_t i = 0; i < n; i++) {
     const char *p = parts[test_random(seed) % (sizeof parts / sizeof *parts)];
@@ -103,7 +126,8 @@ static void compare(const struct tokenizer *json, const struct tokenizer *gguf) 
     struct ids want = {0};
     assert_ok(tokenizer_encode(json, text, len, false, &want, &e));
     assert_ids(gguf, text, len, false, want.data, (size_t)want.count);
-    char *a = decode_all(json, want.data, (size_t)want.count, round % 2, &a_len), *b = decode_all(gguf, want.data, (size_t)want.count, round % 2, &b_len);
+    char *a = decode_all(json, want.data, (size_t)want.count, round % 2, &a_len),
+         *b = decode_all(gguf, want.data, (size_t)want.count, round % 2, &b_len);
     assert_int_equal(a_len, b_len);
     assert_memory_equal(a, b, a_len);
     bytes_free(&(struct bytes){.data = (uint8_t *)a});
@@ -159,11 +183,14 @@ static void byte_level(void **state) {
   }
 }
 
-// A few tokens by hand: BOS by default, padding names are no pieces, ties of scores go by id, no prefix where the file says so.
+// A few tokens by hand: BOS by default, padding names are no pieces, ties of scores go by id, no prefix where the file
+// says so.
 static void by_hand(void **state) {
   (void)state;
-  static const char *const tokens[] = {"<unk>", "<s>", "</s>", "\xE2\x96\x81", "a", "b", "ab", "ba", "aba", "[PAD9]", "[PAD10]"};
-  static const int32_t types[] = {UNKNOWN, CONTROL, CONTROL, NORMAL, NORMAL, NORMAL, NORMAL, NORMAL, NORMAL, UNUSED, UNKNOWN};
+  static const char *const tokens[] = {"<unk>", "<s>", "</s>", "\xE2\x96\x81", "a",      "b",
+                                       "ab",    "ba",  "aba",  "[PAD9]",       "[PAD10]"};
+  static const int32_t types[] = {UNKNOWN, CONTROL, CONTROL, NORMAL, NORMAL, NORMAL,
+                                  NORMAL,  NORMAL,  NORMAL,  UNUSED, UNKNOWN};
   static const float scores[] = {0, 0, 0, -9, -9, -9, -1, -1, -2, 0, 0};
   for (int prefix = 0; prefix < 2; prefix++) {
     struct err e;
@@ -248,7 +275,8 @@ static void refused(void **state) {
 
 static void pre_tokenizers(void **state) {
   (void)state;
-  static const char *const names[] = {"default", "gpt2", "phi-2", "starcoder", "llama-bpe", "dbrx", "gpt-4o", "stablelm2"};
+  static const char *const names[] = {"default",   "gpt2", "phi-2",  "starcoder",
+                                      "llama-bpe", "dbrx", "gpt-4o", "stablelm2"};
   struct err e;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     struct gguf_maker g;
@@ -263,7 +291,7 @@ static void pre_tokenizers(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(spm),     cmocka_unit_test(byte_level), cmocka_unit_test(by_hand),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(spm), cmocka_unit_test(byte_level), cmocka_unit_test(by_hand),
                                      cmocka_unit_test(refused), cmocka_unit_test(pre_tokenizers)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,13 @@
-// Ids and texts against Hugging Face's: of whole tokenizers (tests/goldens/tokenizer) and of variants of small ones (variants.json).
+// Ids and texts against Hugging Face's: of whole tokenizers (tests/goldens/tokenizer) and of variants of small ones
+// (variants.json).
 #include "tests/test.h"
 #include "runtime/base/file.h"
 #include "runtime/base/json.h"
 #include "tests/tokenizer/tokenizer_files.h"
 
 static int value_of(char c) {
-  const char *letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", *at = c ? strchr(letters, c) : NULL;
+  const char *letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
+             *at = c ? strchr(letters, c) : NULL;
   return at ? (int)(at - letters) : -1;
 }
 

@@ -1,5 +1,5 @@
-// Patterns: which characters a class holds, for every code point, as Hugging Face's engine has it (classes.json); where matches are; what
-// is refused.
+// Patterns: which characters a class holds, for every code point, as Hugging Face's engine has it (classes.json); where
+// matches are; what is refused.
 #include "tests/test.h"
 #include "runtime/base/json.h"
 #include "runtime/model/pattern.h"
@@ -77,7 +77,8 @@ static void check_matches(const char *regex, const char *text, const char *want)
   open_regex(&p, regex);
   matcher_init(&m, &p);
   assert_ok(matcher_start(&m, text, strlen(text), &e));
-  while (matcher_next(&m, &start, &end, &e) == 1) snprintf(got + strlen(got), sizeof got - strlen(got), "%zu-%zu ", start, end);
+  while (matcher_next(&m, &start, &end, &e) == 1)
+    snprintf(got + strlen(got), sizeof got - strlen(got), "%zu-%zu ", start, end);
   assert_string_equal(got, want);
   matcher_free(&m);
   pattern_free(&p);
@@ -103,15 +104,29 @@ static void matches(void **state) {
 static void refused(void **state) {
   (void)state;
   static const char *const bad[][2] = {
-      {"[a&&b]", "intersection"}, {"[a[b]]", "class within a class"}, {"\\h", "\\h"},       {"(?<name>a)", "group of this kind"},
-      {"(?m:a)", "group of this kind"}, {"a(?i)b", "not at the start"}, {"\\bword", "\\b"}, {"(a", "without an end"},
-      {"a)", "closing parenthesis"}, {"[a", "without an end"},        {"\\p{Nonsense}", "not valid"}, {"\\", "lone backslash"},
-      {"[\\W]", "\\W in a class"}, {"\\u12", "four digits"},           {"(a)\\1", "\\1"},    {"*", "not valid"},
-      {"\\pL", "braces"}, {"[]", "empty class"},
+      {"[a&&b]", "intersection"},
+      {"[a[b]]", "class within a class"},
+      {"\\h", "\\h"},
+      {"(?<name>a)", "group of this kind"},
+      {"(?m:a)", "group of this kind"},
+      {"a(?i)b", "not at the start"},
+      {"\\bword", "\\b"},
+      {"(a", "without an end"},
+      {"a)", "closing parenthesis"},
+      {"[a", "without an end"},
+      {"\\p{Nonsense}", "not valid"},
+      {"\\", "lone backslash"},
+      {"[\\W]", "\\W in a class"},
+      {"\\u12", "four digits"},
+      {"(a)\\1", "\\1"},
+      {"*", "not valid"},
+      {"\\pL", "braces"},
+      {"[]", "empty class"},
   };
   struct err e;
   struct pattern p;
-  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_fails(pattern_regex(&p, bad[i][0], strlen(bad[i][0]), &e), bad[i][1]);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    assert_fails(pattern_regex(&p, bad[i][0], strlen(bad[i][0]), &e), bad[i][1]);
   assert_fails(pattern_literal(&p, "", 0, &e), "empty");
   assert_fails(pattern_regex(&p, "\xFF", 1, &e), "not text");
   char deep[200];

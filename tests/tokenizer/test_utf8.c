@@ -6,7 +6,8 @@
 static size_t plain_encode(uint32_t c, char *s) {
   if (c < 0x80) return s[0] = (char)c, 1;
   if (c < 0x800) return s[0] = (char)(192 + c / 64), s[1] = (char)(128 + c % 64), 2;
-  if (c < 0x10000) return s[0] = (char)(224 + c / 4096), s[1] = (char)(128 + c / 64 % 64), s[2] = (char)(128 + c % 64), 3;
+  if (c < 0x10000)
+    return s[0] = (char)(224 + c / 4096), s[1] = (char)(128 + c / 64 % 64), s[2] = (char)(128 + c % 64), 3;
   s[0] = (char)(240 + c / 262144);
   s[1] = (char)(128 + c / 4096 % 64);
   s[2] = (char)(128 + c / 64 % 64);
@@ -83,7 +84,7 @@ static void buffers(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_code_point), cmocka_unit_test(broken_sequences), cmocka_unit_test(valid_prefix),
-                                     cmocka_unit_test(buffers)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_code_point), cmocka_unit_test(broken_sequences),
+                                     cmocka_unit_test(valid_prefix), cmocka_unit_test(buffers)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

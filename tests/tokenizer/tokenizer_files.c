@@ -12,7 +12,9 @@ struct tokenizer *open_texts(const char *json, const char *config, struct err *e
   return t;
 }
 
-struct tokenizer *open_text(const char *json, struct err *e) { return open_texts(json, NULL, e); }
+struct tokenizer *open_text(const char *json, struct err *e) {
+  return open_texts(json, NULL, e);
+}
 
 char *decode_all(const struct tokenizer *t, const int32_t *ids, size_t count, bool skip_special, size_t *len) {
   struct err e;
@@ -33,7 +35,8 @@ char *decode_all(const struct tokenizer *t, const int32_t *ids, size_t count, bo
   return (char *)all.data;
 }
 
-void assert_ids(const struct tokenizer *t, const char *text, size_t len, bool special, const int32_t *ids, size_t count) {
+void assert_ids(const struct tokenizer *t, const char *text, size_t len, bool special, const int32_t *ids,
+                size_t count) {
   struct err e;
   struct ids got = {0};
   assert_ok(tokenizer_encode(t, text, len, special, &got, &e));
