@@ -66,8 +66,8 @@ static void print_kind(const struct bench *b, const char *name, const struct tim
 
 static void print_experiment(const struct bench *b) {
   const struct point *p = &b->main;
-  printf("Experiment  %lld tokens of prompt, %lld new tokens, %lld runs after a warm-up\n", (long long)p->prompt_tokens,
-         (long long)p->new_tokens, (long long)p->cached.runs);
+  printf("Experiment  %lld tokens of prompt, %lld new, %lld run%s after a warm-up\n", (long long)p->prompt_tokens,
+         (long long)p->new_tokens, (long long)p->cached.runs, p->cached.runs == 1 ? "" : "s");
   printf("Check       %s\n\n", p->compared ? "with the cache and without it the same ids come out"
                                            : "without --no-uncached the ids would be compared");
   cell(NAME, "%s", "");
@@ -108,7 +108,8 @@ void bench_print(const struct bench *b) {
   print_head(b);
   print_experiment(b);
   if (b->num_sweep == 0) return;
-  printf("\nSweep, %lld runs each\n  prompt     new   ", (long long)b->options->sweep_runs);
+  printf("\nSweep, %lld run%s each\n  prompt     new   ", (long long)b->options->sweep_runs,
+         b->options->sweep_runs == 1 ? "" : "s");
   cell(TIME, "cached");
   if (!b->options->no_uncached) {
     cell(TIME, "uncached");
