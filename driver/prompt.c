@@ -14,7 +14,7 @@ static char *chat_text(const struct engine *en, const char *text, size_t len, st
   enum chat_format f = tokenizer_chat_format(en->tokenizer);
   if (f == CHAT_NONE) return err_set(e, "%s has no chat form that is known; leave --chat out", en->model.path), NULL;
   if (strlen(text) != len) return err_set(e, "a chat message cannot hold a zero byte"), NULL;
-  return chat_render(f, &message, 1, e);
+  return tokenizer_chat_render(en->tokenizer, &message, 1, e);
 }
 
 static bool encode(const struct prompt_options *o, const struct engine *en, struct ids *out, struct err *e) {

@@ -63,6 +63,7 @@ int cmd_trace(int argc, char **argv) {
   struct arguments args;
   int code = options_parse(&c, argc, argv, &args);
   if (code < 0) code = prompt_check(&c, &s.prompt);
+  if (code < 0 && s.dump && !s.dump[0]) code = usage_error(&c, "--dump needs a folder, not ''");
   if (code >= 0) return code;
   catch_interrupts();
   struct engine en = {0};
