@@ -15,7 +15,7 @@ struct trace_stage {
 };
 
 struct trace_text {
-  char *data; // UTF-8 that may hold zero bytes; NULL without a tokenizer
+  char *data; // UTF-8 that may hold zero bytes; NULL where there is none
   size_t len;
 };
 
@@ -23,7 +23,7 @@ struct trace_candidate {
   int32_t id;
   float logit;
   double probability;
-  struct trace_text text; // what it adds to the prompt's text
+  struct trace_text text; // what it stands for
 };
 
 struct trace {

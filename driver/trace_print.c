@@ -49,7 +49,7 @@ static void print_stages(const struct trace *t) {
   }
 }
 
-// The text, or the piece where it is only a part of a character.
+// The text, or the piece where it has none.
 static bool print_text(const struct trace *t, const struct trace_candidate *c, int width, struct err *e) {
   return c->text.len ? print_quoted(c->text.data, c->text.len, TEXT_CHARACTERS, width, e)
                      : print_piece(t, c->id, width, e);

@@ -1,6 +1,7 @@
 #include "driver/trace.h"
 #include "runtime/base/mem.h"
 #include "runtime/base/npy.h"
+#include "runtime/model/utf8.h"
 #include <math.h>
 #include <string.h>
 
@@ -91,28 +92,34 @@ bool trace_run(struct trace *t, struct forward *f, int64_t chunk, const char *du
   return ok && (!dump || finish_dump(t, dump, e));
 }
 
-static bool append(struct trace_text *out, const char *text, size_t len, struct err *e) {
-  char *p = mem_grow(out->data, out->len, out->len + len + 1, 1, "the text", e);
-  if (!p) return false;
-  memcpy(p + out->len, text, len);
-  out->data = p;
-  out->len += len;
-  return true;
-}
-
-// What `ids` add to the text of those before them. An id may be a row of the embedding without a piece: it has no text.
-static bool decode(const struct trace *t, const int32_t *before, int64_t n, const int32_t *ids, int64_t count,
-                   struct trace_text *out, struct err *e) {
+// The prompt's text. An id may be a row of the embedding without a piece: it has no text.
+static bool decode(struct trace *t, struct err *e) {
+  struct buffer text = {0};
   struct decoder *d = decoder_open(t->engine->tokenizer, false, e);
   bool ok = d != NULL;
-  for (int64_t i = 0; ok && i < n + count; i++) {
-    int32_t id = i < n ? before[i] : ids[i - n];
-    size_t len;
-    const char *text = tokenizer_piece(t->engine->tokenizer, id, NULL) ? decoder_push(d, id, &len, e) : (len = 0, "");
-    ok = text && (i < n || append(out, text, len, e));
+  size_t len;
+  for (int64_t i = 0; ok && i <= t->ids.count; i++) {
+    const char *s = "";
+    len = 0;
+    if (i == t->ids.count) s = decoder_finish(d, &len, e);
+    else if (tokenizer_piece(t->engine->tokenizer, t->ids.data[i], NULL)) s = decoder_push(d, t->ids.data[i], &len, e);
+    ok = s && buffer_append(&text, s, len, e);
   }
   if (d) decoder_close(d);
+  t->text = (struct trace_text){text.data, text.len};
   return ok;
+}
+
+// What the candidate stands for, unless it has no piece or is only a part of a character.
+static bool candidate_text(const struct trace *t, struct trace_candidate *c, struct err *e) {
+  const struct tokenizer *tokenizer = t->engine->tokenizer;
+  if (!tokenizer || !tokenizer_piece(tokenizer, c->id, NULL)) return true;
+  struct trace_text *text = &c->text;
+  if (!(text->data = tokenizer_token_text(tokenizer, c->id, &text->len, e))) return false;
+  if (utf8_valid(text->data, text->len) == text->len) return true;
+  mem_free(text->data);
+  *text = (struct trace_text){0};
+  return true;
 }
 
 static bool rank_error(const struct trace *t, struct err *e) {
@@ -123,7 +130,6 @@ static bool rank_error(const struct trace *t, struct err *e) {
 }
 
 bool trace_rank(struct trace *t, int64_t count, struct err *e) {
-  enum { CONTEXT = 8 }; // tokens before; a character has four bytes at most
   struct sampler s;
   struct sampler_options greedy = sampler_greedy();
   if (!sampler_init(&s, t->engine->model.config.vocab_size, &greedy, e)) return false;
@@ -131,14 +137,11 @@ bool trace_rank(struct trace *t, int64_t count, struct err *e) {
   bool ok = n > 0 || rank_error(t, e);
   if (n > count) n = (int32_t)count;
   if (ok) ok = (t->top = mem_alloc((size_t)n, sizeof *t->top, "the candidates", e)) != NULL;
-  bool text = t->engine->tokenizer != NULL;
-  if (ok && text) ok = decode(t, NULL, 0, t->ids.data, t->ids.count, &t->text, e);
-  int64_t from = t->ids.count > CONTEXT ? t->ids.count - CONTEXT : 0;
+  if (ok && t->engine->tokenizer) ok = decode(t, e);
   for (; ok && t->num_top < n; t->num_top++) {
-    struct trace_candidate *c = &t->top[t->num_top];
-    *c = (struct trace_candidate){
-        s.candidates[t->num_top].id, s.candidates[t->num_top].logit, s.candidates[t->num_top].probability, {0}};
-    if (text) ok = decode(t, t->ids.data + from, t->ids.count - from, &c->id, 1, &c->text, e);
+    struct candidate from = s.candidates[t->num_top];
+    t->top[t->num_top] = (struct trace_candidate){from.id, from.logit, from.probability, {0}};
+    ok = candidate_text(t, &t->top[t->num_top], e);
   }
   sampler_free(&s);
   return ok;

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import unittest
 
 from harness import PHI3, ROOT, DriverTest, main
 
@@ -51,10 +50,6 @@ class Ids(DriverTest):
         self.assertEqual(len({draw(seed) for seed in range(4)}), 4)
 
 
-NANO = os.path.join(ROOT, "runtime", "model", "nano", "config.json")
-
-
-@unittest.skipUnless(os.path.exists(NANO), "the bundled model is not there")
 class Text(DriverTest):
     def test_cached_and_uncached_say_the_same(self):
         for prompt in [FRANCE, SARAH]:
@@ -124,7 +119,6 @@ class Text(DriverTest):
         self.assertIn(p.returncode, [1, -13])
 
 
-@unittest.skipUnless(os.path.exists(NANO), "the bundled model is not there")
 class Environment(DriverTest):
     def test_from_another_folder_and_without_a_home(self):
         env = {k: v for k, v in os.environ.items() if k not in ["HOME", "PHI3_MODELS", "XDG_CACHE_HOME"]}

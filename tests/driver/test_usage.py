@@ -63,6 +63,7 @@ class Usage(DriverTest):
 
     def test_of_trace_and_bench(self):
         self.wrong("trace", *IDS, "--top", "0", says="--top")
+        self.wrong("trace", *IDS, "--dump", "", says="--dump")
         self.wrong("trace", *IDS, "--json=yes", says="--json takes no value")
         for bad in ["0", "x", "", "3,-1", "1,2,zwei"]:
             self.wrong("bench", "--prompts", bad, says="--prompts")
