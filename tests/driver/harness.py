@@ -52,9 +52,14 @@ def relative_error(out, ref):
     return math.sqrt(math.fsum((o - r) ** 2 for o, r in zip(out, ref))) / size
 
 
-def golden_cases():
-    with open(os.path.join(GOLDENS, "index.json"), encoding="utf-8") as f:
+def golden_json(*names):
+    with open(os.path.join(GOLDENS, *names), encoding="utf-8") as f:
         return json.load(f)
+
+
+def golden_cases():
+    """Of the small random models, and of the bundled one."""
+    return golden_json("index.json") + golden_json("nano", "index.json")
 
 
 class DriverTest(unittest.TestCase):

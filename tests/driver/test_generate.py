@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 
-from harness import PHI3, ROOT, DriverTest, main
+from harness import PHI3, ROOT, DriverTest, golden_json, main
 
 FRANCE = "The capital of France is"
 SARAH = "Write an email apologizing to Sarah for the tragic gardening mishap. Explain how it happened."
@@ -51,6 +51,18 @@ class Ids(DriverTest):
 
 
 class Text(DriverTest):
+    def test_hugging_face_s_ids_and_text(self):
+        cases = golden_json("nano", "greedy.json")
+        self.assertGreater(len(cases), 2)
+        for case in cases:
+            for extra in [[], ["--no-cache"], ["--chunk", "3"]]:
+                with self.subTest(prompt=case["prompt"], extra=extra):
+                    count = len(case["ids"])
+                    args = ["-p", "-", "-n", count, "--json", *extra]
+                    got = json.loads(self.phi3("generate", *args, input=case["prompt"].encode()).out)
+                    self.assertEqual((got["prompt_ids"], got["ids"]), (case["prompt_ids"], case["ids"]))
+                    self.assertEqual(got["text"].strip(), case["text"].strip())
+
     def test_cached_and_uncached_say_the_same(self):
         for prompt in [FRANCE, SARAH]:
             a = self.phi3("generate", "-p", prompt, "-n", "24")
