@@ -23,7 +23,7 @@ for part in "$@"; do
   echo "results: $part"
   case $part in
     nano) measure nano ;;
-    smollm2) measure smollm2 --sweep-seconds 1800 ;;
+    smollm2) measure smollm2 --outputs 16,64 --sweep-seconds 600 ;;
     transformers)
       PHI3=$phi3 scripts/compare_hf.sh -o results/smollm2-transformers.json | tee results/smollm2-transformers.txt
       ;;
