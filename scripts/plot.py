@@ -99,7 +99,7 @@ def draw_sweep(ax, sweep, runs):
 
 def titles(data):
     model, machine, settings = data["model"], data["machine"], data["settings"]
-    name = model["name"] or os.path.basename(os.path.normpath(model["path"]))
+    name = os.path.basename(os.path.normpath(model["path"])).removesuffix(".gguf")
     threads = settings["threads"]
     what = f"{name} ({model['parameters'] / 1e6:.4g} M parameters, {model['type']})"
     first = f"{what}: generation with and without the key-value cache"

@@ -97,9 +97,9 @@ def transformers_section(name):
     data = load(name)
     lines = ["## Decoding beside Hugging Face transformers\n", origin(data)]
     versions = ", ".join(f"{k} {v}" for k, v in data["versions"].items())
-    lines.append(f"{data['model']['name']}, {data['prompt_tokens']} tokens of prompt, {data['new_tokens']} new ones, ")
+    lines.append(f"{os.path.basename(data['model']['path'])}, {data['prompt_tokens']} tokens of prompt, {data['new_tokens']} new ones, ")
     lines[-1] += f"{data['threads']} threads, {versions}.\n"
-    lines += ["| | tokens/s | phi3 is faster by | same first ids |", "| --- | --- | --- | --- |"]
+    lines += ["| | tokens/s | phi3 is faster by a factor of | same first ids |", "| --- | --- | --- | --- |"]
     for who, rates in data["decode_tokens_per_second"].items():
         ratio = data["ratio_of_phi3_to"].get(who)
         same = f"{data['same_first_ids_as_phi3'][who]} of {data['new_tokens']}" if ratio else ""
