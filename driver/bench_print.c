@@ -39,12 +39,15 @@ static void cell(int width, const char *fmt, ...) {
 static void print_head(const struct bench *b) {
   const struct model *m = &b->engine->model;
   const struct backend *backend = b->engine->forward.backend;
-  const struct ceiling *c = &b->rounds[0];
-  printf("Model       %s: %s, %.4g M parameters, %.4g MB of weights\n", m->path, m->config.architecture, 1e-6 * (double)m->num_params,
-         1e-6 * (double)m->weight_bytes);
-  printf("Machine     %s, %d cores, %.1f GB; %s\n", b->machine.cpu, b->machine.cores, 1e-9 * (double)b->machine.memory_bytes, b->machine.os);
-  printf("Computing   %s, %d threads; this machine reads %.4g GB/s and makes %.4g GFLOP/s of fp32 multiply-adds\n", backend->ops->name,
-         backend->options.threads, 1e-9 * c->read_bytes, 1e-9 * c->multiply_adds);
+  printf("Model       %s: %s, %.4g M parameters, %.4g MB of weights\n", m->path, m->config.architecture,
+         1e-6 * (double)m->num_params, 1e-6 * (double)m->weight_bytes);
+  printf("Machine     %s, %d cores, %.1f GB; %s\n", b->machine.cpu, b->machine.cores,
+         1e-9 * (double)b->machine.memory_bytes, b->machine.os);
+  printf("Computing   %s, %d threads", backend->ops->name, backend->options.threads);
+  if (b->num_rounds)
+    printf("; this machine reads %.4g GB/s and makes %.4g GFLOP/s of fp32 multiply-adds",
+           1e-9 * b->rounds[0].read_bytes, 1e-9 * b->rounds[0].multiply_adds);
+  putchar('\n');
 }
 
 static void print_kind(const struct bench *b, const char *name, const struct timing *t, bool bytes) {
@@ -56,22 +59,23 @@ static void print_kind(const struct bench *b, const char *name, const struct tim
   cell(bytes ? RATE : 0, "%.*f tokens/s", decimals(rate), rate);
   if (bytes) {
     cell(BYTES, "%.*f GB/s", decimals(1e-9 * read), 1e-9 * read);
-    cell(0, "%.0f %%", 100 * read / b->rounds[0].read_bytes);
+    if (b->num_rounds) cell(0, "%.0f %%", 100 * read / b->rounds[0].read_bytes);
   }
   putchar('\n');
 }
 
 static void print_experiment(const struct bench *b) {
   const struct point *p = &b->main;
-  printf("Experiment  %lld tokens of prompt, %lld new tokens, %lld runs after a warm-up\n", (long long)p->prompt_tokens,
-         (long long)p->new_tokens, (long long)p->cached.runs);
-  printf("Check       %s\n\n", p->compared ? "with the cache and without it the same ids come out" : "without --no-uncached the ids would be compared");
+  printf("Experiment  %lld tokens of prompt, %lld new, %lld run%s after a warm-up\n", (long long)p->prompt_tokens,
+         (long long)p->new_tokens, (long long)p->cached.runs, p->cached.runs == 1 ? "" : "s");
+  printf("Check       %s\n\n", p->compared ? "with the cache and without it the same ids come out"
+                                           : "without --no-uncached the ids would be compared");
   cell(NAME, "%s", "");
   cell(TIME, "whole");
   cell(TIME, "first token");
   cell(RATE, "after it");
   cell(BYTES, "weights read");
-  cell(0, "of the machine's\n");
+  cell(0, "%s\n", b->num_rounds ? "of the machine's" : "");
   print_kind(b, "cached", &p->cached, true);
   if (p->uncached.runs) {
     print_kind(b, "uncached", &p->uncached, false);
@@ -79,8 +83,9 @@ static void print_experiment(const struct bench *b) {
     printf("\nThe cache makes it %.*f times as fast.\n", decimals(times), times);
   }
   if (weight_bytes_per_pass(&b->engine->model) < b->machine.cache_bytes)
-    printf("The weights fit in the processor's cache (%.4g MB), so they may be read faster than the machine's memory.\n",
-           1e-6 * (double)b->machine.cache_bytes);
+    printf(
+        "The weights fit in the processor's cache (%.4g MB), so they may be read faster than the machine's memory.\n",
+        1e-6 * (double)b->machine.cache_bytes);
 }
 
 static void print_point(const struct point *p) {
@@ -103,7 +108,8 @@ void bench_print(const struct bench *b) {
   print_head(b);
   print_experiment(b);
   if (b->num_sweep == 0) return;
-  printf("\nSweep, %lld runs each\n  prompt     new   ", (long long)b->options->sweep_runs);
+  printf("\nSweep, %lld run%s each\n  prompt     new   ", (long long)b->options->sweep_runs,
+         b->options->sweep_runs == 1 ? "" : "s");
   cell(TIME, "cached");
   if (!b->options->no_uncached) {
     cell(TIME, "uncached");
@@ -113,7 +119,8 @@ void bench_print(const struct bench *b) {
   for (int64_t i = 0; i < b->num_sweep; i++) print_point(&b->sweep[i]);
 }
 
-static struct summary of_rounds(const struct bench *b, double (*figure)(const struct bench *b, const struct ceiling *c)) {
+static struct summary of_rounds(const struct bench *b,
+                                double (*figure)(const struct bench *b, const struct ceiling *c)) {
   double x[MAX_ROUNDS];
   for (int64_t i = 0; i < b->num_rounds; i++) x[i] = figure(b, &b->rounds[i]);
   return summarize(x, b->num_rounds, 1);
@@ -121,19 +128,28 @@ static struct summary of_rounds(const struct bench *b, double (*figure)(const st
 
 static double read_gb(const struct bench *b, const struct ceiling *c) { return (void)b, 1e-9 * c->read_bytes; }
 
-static double multiply_gflop(const struct bench *b, const struct ceiling *c) { return (void)b, 1e-9 * c->multiply_adds; }
+static double multiply_gflop(const struct bench *b, const struct ceiling *c) {
+  return (void)b, 1e-9 * c->multiply_adds;
+}
 
 static double decode_gb(const struct bench *b, const struct ceiling *c) {
   return 1e-9 * c->decode_tokens * (double)weight_bytes_per_pass(&b->engine->model);
 }
 
-static double prefill_gflop(const struct bench *b, const struct ceiling *c) { return (void)b, 1e-9 * c->prefill_operations; }
+static double prefill_gflop(const struct bench *b, const struct ceiling *c) {
+  return (void)b, 1e-9 * c->prefill_operations;
+}
 
-static double decode_share(const struct bench *b, const struct ceiling *c) { return 100 * decode_gb(b, c) / read_gb(b, c); }
+static double decode_share(const struct bench *b, const struct ceiling *c) {
+  return 100 * decode_gb(b, c) / read_gb(b, c);
+}
 
-static double prefill_share(const struct bench *b, const struct ceiling *c) { return 100 * prefill_gflop(b, c) / multiply_gflop(b, c); }
+static double prefill_share(const struct bench *b, const struct ceiling *c) {
+  return 100 * prefill_gflop(b, c) / multiply_gflop(b, c);
+}
 
-static void print_row(const struct bench *b, const char *name, const char *unit, double (*figure)(const struct bench *, const struct ceiling *)) {
+static void print_row(const struct bench *b, const char *name, const char *unit,
+                      double (*figure)(const struct bench *, const struct ceiling *)) {
   struct summary s = of_rounds(b, figure);
   cell(34, "%s", name);
   cell(-9, "%.*f", decimals(s.mean), s.mean);
@@ -145,9 +161,11 @@ static void print_row(const struct bench *b, const char *name, const char *unit,
 void bench_print_roof(const struct bench *b) {
   char name[64];
   print_head(b);
-  printf("\nCeilings of the machine and what the model makes of them, side by side in %lld rounds\n", (long long)b->num_rounds);
+  printf("\nCeilings of the machine and what the model makes of them, side by side in %lld rounds\n",
+         (long long)b->num_rounds);
   print_row(b, "memory read", "GB/s", read_gb);
-  snprintf(name, sizeof name, "decode, %lld tokens after %lld", (long long)b->decode_tokens, (long long)b->decode_prompt);
+  snprintf(name, sizeof name, "decode, %lld tokens after %lld", (long long)b->decode_tokens,
+           (long long)b->decode_prompt);
   print_row(b, name, "GB/s of weights", decode_gb);
   print_row(b, "", "% of memory read", decode_share);
   print_row(b, "fp32 multiply-adds", "GFLOP/s", multiply_gflop);

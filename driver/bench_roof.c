@@ -1,9 +1,10 @@
-// The machine's ceilings, and what decode and prefill make of them, measured side by side: a share is of figures from the same second.
+// The machine's ceilings, and what decode and prefill make of them, measured side by side: a share is of figures from
+// the same second.
 #include "bench/roof.h"
 #include "driver/bench.h"
 #include "runtime/base/mem.h"
 
-enum { DECODE_PROMPT = 16, DECODE_TOKENS = 64, PREFILL_TOKENS = 512 };
+enum { DECODE_PROMPT = 16, DECODE_TOKENS = 64, PREFILL_TOKENS = ROOF_TOKENS };
 
 // Operations of a prompt's pass with the logits of its last token; a multiply-add counts as two.
 static double prefill_operations(const struct model *m, int64_t tokens) {
@@ -14,7 +15,8 @@ static double prefill_operations(const struct model *m, int64_t tokens) {
     const struct matrix *all[] = {&l->qkv, &l->o, &l->gate_up, &l->down};
     for (int j = 0; j < 4; j++) weights += (double)all[j]->rows * (double)all[j]->cols;
   }
-  for (int64_t i = 1; i <= tokens; i++) pairs += (double)(c->sliding_window && i > c->sliding_window ? c->sliding_window : i);
+  for (int64_t i = 1; i <= tokens; i++)
+    pairs += (double)(c->sliding_window && i > c->sliding_window ? c->sliding_window : i);
   double attention = 4 * pairs * c->num_heads * c->head_dim * c->num_layers; // scores and mixing
   return 2 * weights * (double)tokens + attention + 2 * (double)m->head.rows * (double)m->head.cols;
 }

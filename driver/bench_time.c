@@ -13,8 +13,8 @@ struct meter {
   double known[NUM_KINDS]; // seconds of a run, 0 while unknown
   double after;            // seconds that follow the run in progress
   double start, shown;
-  double work, done;       // of the run in progress
-  int64_t run, runs;       // run 0: warm-up
+  double work, done; // of the run in progress
+  int64_t run, runs; // run 0: warm-up
   enum kind kind;
   bool visible;
 };
@@ -64,6 +64,14 @@ void point_free(struct point *p) {
   *p = (struct point){0};
 }
 
+void bench_free(struct bench *b) {
+  point_free(&b->main);
+  for (int64_t i = 0; i < b->num_sweep; i++) point_free(&b->sweep[i]);
+  mem_free(b->sweep);
+  mem_free(b->rounds);
+  ids_free(&b->prompt);
+}
+
 bool bench_prompt(const struct bench *b, int64_t count, struct ids *out, struct err *e) {
   for (int64_t i = 0; i < count; i++)
     if (!ids_push(out, b->prompt.data[i % b->prompt.count], e)) return false;
@@ -76,7 +84,9 @@ static bool check_ids(struct point *p, const struct ids *ids, enum kind kind, st
   for (int64_t i = 0; i < ids->count; i++) {
     if (first && !ids_push(&p->ids, ids->data[i], e)) return false;
     if (ids->data[i] != p->ids.data[i])
-      return err_set(e, "new token %lld is %d in the first run, which used the cache, and %d in this %s one: the ids differ, so no time is given",
+      return err_set(e,
+                     "new token %lld is %d in the first run, which used the cache, and %d in this %s one: the ids "
+                     "differ, so no time is given",
                      (long long)i, p->ids.data[i], ids->data[i], kind_names[kind]);
   }
   p->compared |= !first && kind == UNCACHED;
@@ -84,15 +94,16 @@ static bool check_ids(struct point *p, const struct ids *ids, enum kind kind, st
 }
 
 // Adds a sample to `t`.
-static bool run_once(struct bench *b, struct point *p, const struct ids *prompt, enum kind kind, struct timing *t, struct meter *m,
-                     struct err *e) {
+static bool run_once(struct bench *b, struct point *p, const struct ids *prompt, enum kind kind, struct timing *t,
+                     struct meter *m, struct err *e) {
   double n = (double)t->tokens, start = now_seconds();
   m->kind = kind;
   m->start = start;
   m->done = 0;
   m->work = kind == UNCACHED ? n * (double)prompt->count + n * (n + 1) / 2 : n;
   struct recorder r = {.meter = m, .at = t->at + t->runs * t->tokens, .prompt = prompt->count};
-  struct generate_options o = {.max_new = t->tokens, .ignore_end = true, .sampler = sampler_greedy(), .on_id = on_id, .ctx = &r};
+  struct generate_options o = {
+      .max_new = t->tokens, .ignore_end = true, .sampler = sampler_greedy(), .on_id = on_id, .ctx = &r};
   struct session session;
   struct generated g = {0};
   session_init(&session, &b->engine->forward, kind == CACHED, (int32_t)b->options->engine.chunk);
@@ -109,7 +120,8 @@ static bool run_once(struct bench *b, struct point *p, const struct ids *prompt,
   return ok;
 }
 
-static bool warm(struct bench *b, struct point *p, const struct ids *prompt, int64_t runs, struct meter *m, struct err *e) {
+static bool warm(struct bench *b, struct point *p, const struct ids *prompt, int64_t runs, struct meter *m,
+                 struct err *e) {
   int kinds = b->options->no_uncached ? 1 : NUM_KINDS;
   for (int kind = CACHED; kind < kinds; kind++) {
     struct timing t;
@@ -123,7 +135,8 @@ static bool warm(struct bench *b, struct point *p, const struct ids *prompt, int
   return true;
 }
 
-bool bench_point(struct bench *b, struct point *p, const char *name, int64_t runs, bool warm_up, double ahead, struct err *e) {
+bool bench_point(struct bench *b, struct point *p, const char *name, int64_t runs, bool warm_up, double ahead,
+                 struct err *e) {
   struct meter m = {.name = name, .runs = runs, .visible = isatty(STDERR_FILENO)};
   struct ids prompt = {0};
   int kinds = b->options->no_uncached ? 1 : NUM_KINDS;
@@ -154,9 +167,13 @@ struct summary summarize(const double *x, int64_t n, int64_t stride) {
   return s;
 }
 
-struct summary timing_seconds(const struct timing *t) { return summarize(t->at + t->tokens - 1, t->runs, t->tokens); }
+struct summary timing_seconds(const struct timing *t) {
+  return summarize(t->at + t->tokens - 1, t->runs, t->tokens);
+}
 
-struct summary timing_first(const struct timing *t) { return summarize(t->at, t->runs, t->tokens); }
+struct summary timing_first(const struct timing *t) {
+  return summarize(t->at, t->runs, t->tokens);
+}
 
 double timing_rate(const struct timing *t) {
   double seconds = timing_seconds(t).mean - timing_first(t).mean;

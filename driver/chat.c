@@ -86,7 +86,7 @@ static bool on_text(void *ctx, const char *text, size_t n) {
 // The whole dialogue as ids; what the session already holds of it is kept, the rest of the session is cut off. HF's chat template on all
 // messages gives the same ids.
 static bool next_prompt(const struct engine *en, const struct dialogue *d, struct session *s, struct ids *all, int64_t *known, struct err *e) {
-  char *text = chat_render(tokenizer_chat_format(en->tokenizer), d->messages, d->count, e);
+  char *text = tokenizer_chat_render(en->tokenizer, d->messages, d->count, e);
   bool ok = text && tokenizer_encode(en->tokenizer, text, strlen(text), true, all, e);
   mem_free(text);
   *known = 0;
@@ -100,7 +100,7 @@ static bool answer(const struct settings *o, struct engine *en, struct dialogue 
   struct generated g = {0};
   int64_t known;
   bool ok = next_prompt(en, d, s, &all, &known, e);
-  struct generate_options go = {.max_new = o->new_tokens, .sampler = o->sampler, .on_text = on_text, .ctx = &a};
+  struct generate_options go = {.max_new = o->new_tokens, .prompt_text = PROMPT_APART, .sampler = o->sampler, .on_text = on_text, .ctx = &a};
   go.sampler.seed += (uint64_t)d->count; // another draw for each answer
   if (ok) ok = generate(s, en->tokenizer, all.data + known, all.count - known, &go, &g, e);
   if (ok && a.failed) ok = err_no_memory(e, a.len, "the answer");

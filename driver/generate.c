@@ -113,31 +113,19 @@ static void print_statistics(const struct engine *en, const struct ids *prompt, 
   fprintf(stderr, ", load %.3f s, ended by %s\n", en->load_seconds, finish_names[g->finish]);
 }
 
-static bool print_prompt(const struct engine *en, const struct ids *prompt, struct err *e) {
-  struct decoder *d = decoder_open(en->tokenizer, true, e);
-  if (!d) return false;
-  size_t n;
-  const char *text = "";
-  for (int64_t i = 0; i < prompt->count && text; i++)
-    if ((text = decoder_push(d, prompt->data[i], &n, e))) fwrite(text, 1, n, stdout);
-  if (text && (text = decoder_finish(d, &n, e))) fwrite(text, 1, n, stdout);
-  decoder_close(d);
-  return text != NULL;
-}
-
 static bool run(const struct settings *s, struct engine *en, struct ids *prompt, struct err *e) {
   if (!engine_open(en, &s->engine, e) || !prompt_read(&s->prompt, en, prompt, e)) return false;
   if (!engine_start(en, &s->engine, prompt->count + s->new_tokens, 1, 1, e)) return false;
   struct output out = {.stream = !s->json};
   struct progress progress;
   progress_init(&progress, &en->forward, prompt->count);
-  struct generate_options o = {.max_new = s->new_tokens, .ignore_end = s->ignore_end, .stop = s->stop.data, .num_stop = s->stop.count,
+  enum prompt_text shown = s->full_text ? PROMPT_SHOWN : s->prompt.chat ? PROMPT_APART : PROMPT_CONTINUED;
+  struct generate_options o = {.max_new = s->new_tokens, .ignore_end = s->ignore_end, .prompt_text = shown, .stop = s->stop.data, .num_stop = s->stop.count,
                                .sampler = s->sampler, .on_text = on_text, .on_id = on_id, .ctx = &out};
   struct session session;
   session_init(&session, &en->forward, !s->no_cache, (int32_t)s->engine.chunk);
   struct generated g = {0};
-  bool ok = !s->full_text || s->json || !en->tokenizer || print_prompt(en, prompt, e);
-  if (ok) ok = generate(&session, en->tokenizer, prompt->data, prompt->count, &o, &g, e);
+  bool ok = generate(&session, en->tokenizer, prompt->data, prompt->count, &o, &g, e);
   if (ok && out.failed) ok = err_no_memory(e, out.capacity, "the generated text");
   if (ok && s->json) ok = print_json(s, en, prompt, &g, &out, e);
   if (ok && !s->json) {

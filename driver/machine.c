@@ -22,8 +22,8 @@ static bool find_value(const char *path, const char *key, char *out, size_t room
   return found;
 }
 
-// Bytes of the last level of the first processor's cache. The kernel's word goes before the C library's, which on a virtual machine may
-// tell of the whole host.
+// Bytes of the last level of the first processor's cache. The kernel's word goes before the C library's, which on a
+// virtual machine may tell of the whole host.
 static int64_t cache_bytes(void) {
   for (int index = 4; index > 0; index--) {
     char path[80], text[32];
@@ -45,7 +45,8 @@ void machine_read(struct machine *m) {
   uname(&u);
   *m = (struct machine){.cores = (int)sysconf(_SC_NPROCESSORS_ONLN)};
   // Arm's kernels name no model; its architecture is what there is to say.
-  if (!find_value("/proc/cpuinfo", "model name", m->cpu, sizeof m->cpu)) snprintf(m->cpu, sizeof m->cpu, "%s processor", u.machine);
+  if (!find_value("/proc/cpuinfo", "model name", m->cpu, sizeof m->cpu))
+    snprintf(m->cpu, sizeof m->cpu, "%s processor", u.machine);
   find_value("/etc/os-release", "PRETTY_NAME", name, sizeof name);
   snprintf(m->os, sizeof m->os, "%s%s%.60s %.60s %.60s", name, name[0] ? ", " : "", u.sysname, u.release, u.machine);
   m->memory_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);

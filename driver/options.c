@@ -17,7 +17,7 @@ int usage_error(const struct command *c, const char *fmt, ...) {
 }
 
 int failure(const struct command *c, const struct err *e) {
-  fprintf(stderr, "phi3 %s: %s\n", c->name, e->text);
+  fprintf(stderr, "phi3 %s: %s\n", c->name, interrupted() ? "interrupted" : e->text);
   return EXIT_FAILED;
 }
 

@@ -14,7 +14,7 @@ static char *chat_text(const struct engine *en, const char *text, size_t len, st
   enum chat_format f = tokenizer_chat_format(en->tokenizer);
   if (f == CHAT_NONE) return err_set(e, "%s has no chat form that is known; leave --chat out", en->model.path), NULL;
   if (strlen(text) != len) return err_set(e, "a chat message cannot hold a zero byte"), NULL;
-  return chat_render(f, &message, 1, e);
+  return tokenizer_chat_render(en->tokenizer, &message, 1, e);
 }
 
 static bool encode(const struct prompt_options *o, const struct engine *en, struct ids *out, struct err *e) {
@@ -36,7 +36,7 @@ bool prompt_read(const struct prompt_options *o, const struct engine *en, struct
     if (out->data[i] >= en->model.config.vocab_size)
       return err_set(e, "id %d is not in the vocabulary of %d", out->data[i], en->model.config.vocab_size);
   if (out->count > en->model.config.max_positions)
-    return err_set(e, "the prompt has %lld tokens, but the model has %d positions; give a shorter prompt", (long long)out->count,
-                   en->model.config.max_positions);
+    return err_set(e, "the prompt has %lld tokens, but the model has %d positions; give a shorter prompt",
+                   (long long)out->count, en->model.config.max_positions);
   return true;
 }

@@ -10,7 +10,8 @@ static bool cannot(const struct stage_file *s, const char *what, struct err *e) 
   return err_set(e, "%s: cannot %s: %s", s->path, what, strerror(errno));
 }
 
-bool stage_file_open(struct stage_file *s, const char *dir, const char *name, int64_t rows, int64_t cols, struct err *e) {
+bool stage_file_open(struct stage_file *s, const char *dir, const char *name, int64_t rows, int64_t cols,
+                     struct err *e) {
   char file[64], head[NPY_MAX_HEADER];
   *s = (struct stage_file){0};
   snprintf(file, sizeof file, "%s.npy", name);

@@ -10,14 +10,18 @@ struct tokenize {
   bool pieces, color, no_special, chat, json;
 };
 
-static struct command tokenize_command(struct tokenize *s, struct option_spec table[], const struct option_spec *groups[]) {
+static struct command tokenize_command(struct tokenize *s, struct option_spec table[],
+                                       const struct option_spec *groups[]) {
   const struct option_spec options[] = {
-      {'m', "model", OPTION_TEXT, &s->model, "MODEL", "a folder with tokenizer.json, that file, a .gguf file, or a name; default nano", 0, 0},
-      {'d', "decode", OPTION_TEXT, &s->decode, "IDS", "ids to text, separated by spaces or commas; - reads standard input", 0, 0},
+      {'m', "model", OPTION_TEXT, &s->model, "MODEL",
+       "a folder with tokenizer.json, that file, a .gguf file, or a name; default nano", 0, 0},
+      {'d', "decode", OPTION_TEXT, &s->decode, "IDS",
+       "ids to text, separated by spaces or commas; - reads standard input", 0, 0},
       {0, "pieces", OPTION_FLAG, &s->pieces, NULL, "a line for each token: its id and its piece", 0, 0},
       {0, "color", OPTION_FLAG, &s->color, NULL, "the text, each token on a background of its own", 0, 0},
       {0, "chat", OPTION_FLAG, &s->chat, NULL, "the text as a user's message in the model's chat form", 0, 0},
-      {0, "no-special", OPTION_FLAG, &s->no_special, NULL, "no BOS or EOS around the text; no special tokens in decoded text", 0, 0},
+      {0, "no-special", OPTION_FLAG, &s->no_special, NULL,
+       "no BOS or EOS around the text; no special tokens in decoded text", 0, 0},
       {0, "json", OPTION_FLAG, &s->json, NULL, "one JSON object: ids, pieces, text", 0, 0},
       {0},
   };
@@ -47,16 +51,19 @@ static char *argument_text(const char *arg, size_t *len, struct err *e) {
 static bool read_ids(const struct tokenizer *t, const char *arg, struct ids *ids, struct err *e) {
   size_t len;
   char *text = argument_text(arg, &len, e);
-  bool ok = text && (strlen(text) == len || err_set(e, "the ids hold a zero byte; ids are whole numbers separated by spaces or commas"));
+  bool ok = text && (strlen(text) == len ||
+                     err_set(e, "the ids hold a zero byte; ids are whole numbers separated by spaces or commas"));
   ok = ok && parse_ids(text, ids, e);
   for (int64_t i = 0; ok && i < ids->count; i++)
     if (!tokenizer_piece(t, ids->data[i], NULL))
-      ok = err_set(e, "id %d has no piece in the vocabulary, whose ids go from 0 to %d", ids->data[i], tokenizer_vocab_size(t) - 1);
+      ok = err_set(e, "id %d has no piece in the vocabulary, whose ids go from 0 to %d", ids->data[i],
+                   tokenizer_vocab_size(t) - 1);
   mem_free(text);
   return ok;
 }
 
-static bool encode(const struct tokenize *s, const struct tokenizer *t, const char *arg, struct ids *ids, struct err *e) {
+static bool encode(const struct tokenize *s, const struct tokenizer *t, const char *arg, struct ids *ids,
+                   struct err *e) {
   size_t len;
   char *text = argument_text(arg, &len, e), *chat = NULL;
   bool ok = text != NULL;
@@ -72,7 +79,8 @@ static bool encode(const struct tokenize *s, const struct tokenizer *t, const ch
   return ok;
 }
 
-static bool decode(const struct tokenizer *t, const struct ids *ids, bool skip_special, struct buffer *out, struct err *e) {
+static bool decode(const struct tokenizer *t, const struct ids *ids, bool skip_special, struct buffer *out,
+                   struct err *e) {
   size_t n;
   const char *text;
   struct decoder *d = decoder_open(t, skip_special, e);
@@ -93,7 +101,8 @@ static void print_visible(const char *s, size_t len) {
     if (n > 0 && cp == '\n') fputs("\\n", stdout);
     else if (n > 0 && cp == '\t') fputs("\\t", stdout);
     else if (n > 0 && cp >= 0x20 && cp != 0x7F && !(cp >= 0x80 && cp < 0xA0)) fwrite(s + i, 1, bytes, stdout);
-    else for (size_t k = 0; k < bytes; k++) printf("\\x%02X", (uint8_t)s[i + k]);
+    else
+      for (size_t k = 0; k < bytes; k++) printf("\\x%02X", (uint8_t)s[i + k]);
     i += bytes;
   }
 }
@@ -133,10 +142,12 @@ static bool print_json(const struct tokenizer *t, const struct ids *ids, bool sk
   for (int64_t i = 0; ok && i < ids->count; i++) {
     size_t n = 0;
     const char *piece = tokenizer_piece(t, ids->data[i], &n);
-    if (json_array_append_new(list, json_integer(ids->data[i])) || json_array_append_new(pieces, json_stringn(piece ? piece : "", n)))
+    if (json_array_append_new(list, json_integer(ids->data[i])) ||
+        json_array_append_new(pieces, json_stringn(piece ? piece : "", n)))
       ok = err_no_memory(e, (size_t)ids->count, "the output");
   }
-  root = json_pack("{s:o?, s:o?, s:o?}", "ids", list, "pieces", pieces, "text", json_stringn(text.data ? text.data : "", text.len));
+  root = json_pack("{s:o?, s:o?, s:o?}", "ids", list, "pieces", pieces, "text",
+                   json_stringn(text.data ? text.data : "", text.len));
   char *out = ok && root ? json_dumps(root, JSON_COMPACT) : NULL;
   if (out) puts(out);
   else if (ok) ok = err_no_memory(e, text.len, "the output");
@@ -168,9 +179,18 @@ static bool print(const struct tokenize *s, const struct tokenizer *t, const str
   return print_ids(ids), true;
 }
 
+// A folder with a tokenizer.json will do, whatever else it lacks; all else as for every command.
+static char *find_tokenizer(const char *model, struct err *e) {
+  char *file = file_join(model, "tokenizer.json", e);
+  if (!file) return NULL;
+  bool here = file_exists(file);
+  mem_free(file);
+  return here ? mem_strdup(model, e) : model_find(model, e);
+}
+
 static bool run(const struct tokenize *s, const char *text, struct err *e) {
   struct ids ids = {0};
-  char *path = model_find(s->model, e);
+  char *path = find_tokenizer(s->model, e);
   struct tokenizer *t = path ? tokenizer_open(path, e) : NULL;
   bool ok = t && (s->decode ? read_ids(t, s->decode, &ids, e) : encode(s, t, text, &ids, e)) && print(s, t, &ids, e);
   ids_free(&ids);
@@ -189,7 +209,8 @@ int cmd_tokenize(int argc, char **argv) {
   int code = options_parse(&c, argc, argv, &args);
   if (code >= 0) return code;
   if (s.decode && args.count) return usage_error(&c, "give either a text or --decode, not both");
-  if (!s.decode && !args.count) return usage_error(&c, "there is no text; give one, or - for standard input, or --decode");
+  if (!s.decode && !args.count)
+    return usage_error(&c, "there is no text; give one, or - for standard input, or --decode");
   if (s.decode && s.chat) return usage_error(&c, "--chat needs a text, not --decode");
   if (s.pieces + s.color + s.json > 1) return usage_error(&c, "give one of --pieces, --color and --json");
   return run(&s, args.count ? args.data[0] : NULL, &e) ? EXIT_OK : failure(&c, &e);

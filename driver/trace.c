@@ -15,12 +15,15 @@ static struct command trace_command(struct settings *s) {
   static struct option_spec own[8];
   static const struct option_spec *groups[3];
   const struct option_spec fresh[] = {
-      {'p', "prompt", OPTION_TEXT, &s->prompt.text, "TEXT", "the text before the token; - reads it from standard input", 0, 0},
+      {'p', "prompt", OPTION_TEXT, &s->prompt.text, "TEXT", "the text before the token; - reads it from standard input",
+       0, 0},
       {0, "ids", OPTION_TEXT, &s->prompt.ids, "\"1 2 3\"", "the prompt as ids, in place of --prompt", 0, 0},
       {0, "chat", OPTION_FLAG, &s->prompt.chat, NULL, "put the prompt into the model's chat form", 0, 0},
-      {0, "no-special", OPTION_FLAG, &s->prompt.no_special, NULL, "without the tokens that the tokenizer puts around a text, such as BOS", 0, 0},
+      {0, "no-special", OPTION_FLAG, &s->prompt.no_special, NULL,
+       "without the tokens that the tokenizer puts around a text, such as BOS", 0, 0},
       {0, "top", OPTION_INT, &s->top, "N", "candidates shown; default 10", 1, 1e9},
-      {0, "dump", OPTION_TEXT, &s->dump, "DIR", "write ids.npy, embedding.npy, layer_NN.npy, norm.npy and logits.npy there", 0, 0},
+      {0, "dump", OPTION_TEXT, &s->dump, "DIR",
+       "write ids.npy, embedding.npy, layer_NN.npy, norm.npy and logits.npy there", 0, 0},
       {0, "json", OPTION_FLAG, &s->json, NULL, "print one JSON object in place of text", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
@@ -28,16 +31,17 @@ static struct command trace_command(struct settings *s) {
   memcpy(own, fresh, sizeof fresh);
   groups[0] = own;
   groups[1] = engine_option_table(&s->engine);
-  return (struct command){
-      .name = "trace",
-      .usage = "[options] -p TEXT",
-      .summary = "Walks one token through the model: ids, embedding, each layer's output, final norm, logits, the most probable next tokens, "
-                 "and the text of\nthe best. Each stage is shown with its shape, its norm over all tokens and its first values. --chunk 1 takes the "
-                 "decode path;\nthe stages are the same to the bit.",
-      .groups = groups,
-      .examples = "  phi3 trace -p \"The capital of France is\"\n"
-                  "  phi3 trace -m smollm2 -p \"The capital of Germany is\" --top 5 --dump stages\n"
-                  "  phi3 trace --ids \"1 2 3\" --chunk 1 --json\n"};
+  return (struct command){.name = "trace",
+                          .usage = "[options] -p TEXT",
+                          .summary =
+                              "Walks one token through the model: ids, embedding, each layer's output, final "
+                              "norm, logits, the most probable\nnext tokens, and the text of the best. Each stage "
+                              "is shown with its shape, its norm over all tokens and\nits first values. --chunk 1 "
+                              "takes the decode path; the stages are the same to the bit.",
+                          .groups = groups,
+                          .examples = "  phi3 trace -p \"The capital of France is\"\n"
+                                      "  phi3 trace -m smollm2 -p \"The capital of Germany is\" --top 5 --dump stages\n"
+                                      "  phi3 trace --ids \"1 2 3\" --chunk 1 --json\n"};
 }
 
 static bool run(const struct settings *s, struct engine *en, struct trace *t, struct err *e) {
@@ -59,6 +63,7 @@ int cmd_trace(int argc, char **argv) {
   struct arguments args;
   int code = options_parse(&c, argc, argv, &args);
   if (code < 0) code = prompt_check(&c, &s.prompt);
+  if (code < 0 && s.dump && !s.dump[0]) code = usage_error(&c, "--dump needs a folder, not ''");
   if (code >= 0) return code;
   catch_interrupts();
   struct engine en = {0};

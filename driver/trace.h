@@ -7,7 +7,7 @@ enum { TRACE_FIRST = 4 }; // values shown of a stage
 
 // One stage of all tokens, [1, tokens, width].
 struct trace_stage {
-  char name[24];            // "embedding", "layer_00", ..., "norm", "logits"
+  char name[24]; // "embedding", "layer_00", ..., "norm", "logits"
   int64_t width;
   double squares;           // sum over all values
   float first[TRACE_FIRST]; // of the last token
@@ -15,7 +15,7 @@ struct trace_stage {
 };
 
 struct trace_text {
-  char *data; // UTF-8 that may hold zero bytes; NULL without a tokenizer
+  char *data; // UTF-8 that may hold zero bytes; NULL where there is none
   size_t len;
 };
 
@@ -23,7 +23,7 @@ struct trace_candidate {
   int32_t id;
   float logit;
   double probability;
-  struct trace_text text; // what it adds to the prompt's text
+  struct trace_text text; // what it stands for
 };
 
 struct trace {
@@ -37,11 +37,11 @@ struct trace {
   int32_t num_top;
 };
 
-// Computes all stages: the prompt goes through `f` `chunk` tokens at a time, and with `dump` each stage goes into a file of that
-// folder. `t` has engine and ids set; the last token's logits stay in t->rows.
+// Computes all stages: the prompt goes through `f` `chunk` tokens at a time, and with `dump` each stage goes into a
+// file of that folder. `t` has engine and ids set; the last token's logits stay in t->rows.
 bool trace_run(struct trace *t, struct forward *f, int64_t chunk, const char *dump, struct err *e);
-// The prompt's text, and the `count` most probable next tokens (or as many as there are) with theirs. False and the first stage's name
-// when a logit is no number.
+// The prompt's text, and the `count` most probable next tokens (or as many as there are) with theirs. False and the
+// first stage's name when a logit is no number.
 bool trace_rank(struct trace *t, int64_t count, struct err *e);
 void trace_free(struct trace *t);
 

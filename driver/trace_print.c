@@ -49,9 +49,10 @@ static void print_stages(const struct trace *t) {
   }
 }
 
-// The text, or the piece where it is only a part of a character.
+// The text, or the piece where it has none.
 static bool print_text(const struct trace *t, const struct trace_candidate *c, int width, struct err *e) {
-  return c->text.len ? print_quoted(c->text.data, c->text.len, TEXT_CHARACTERS, width, e) : print_piece(t, c->id, width, e);
+  return c->text.len ? print_quoted(c->text.data, c->text.len, TEXT_CHARACTERS, width, e)
+                     : print_piece(t, c->id, width, e);
 }
 
 static bool print_candidates(const struct trace *t, struct err *e) {
@@ -72,8 +73,8 @@ static bool print_candidates(const struct trace *t, struct err *e) {
 
 bool trace_print(const struct trace *t, struct err *e) {
   const struct config *c = &t->engine->model.config;
-  printf("Model       %s: %s, %d layers, hidden size %d, vocabulary %d\n", t->engine->model.path, c->architecture, c->num_layers,
-         c->hidden_size, c->vocab_size);
+  printf("Model       %s: %s, %d layers, hidden size %d, vocabulary %d\n", t->engine->model.path, c->architecture,
+         c->num_layers, c->hidden_size, c->vocab_size);
   if (t->text.data) {
     printf("Text        ");
     if (!print_quoted(t->text.data, t->text.len, TEXT_CHARACTERS, 0, e)) return false;
@@ -100,10 +101,11 @@ static json_t *stages_json(const struct trace *t) {
   for (int32_t i = 0; i < t->num_stages; i++) {
     const struct trace_stage *s = &t->stages[i];
     json_t *first = json_array();
-    for (int j = 0; j < TRACE_FIRST && j < s->width; j++) json_array_append_new(first, or_null(json_real((double)s->first[j])));
-    json_array_append_new(stages, json_pack("{s:s, s:[i, I, I], s:o, s:o}", "name", s->name, "shape", 1, (json_int_t)t->ids.count,
-                                            (json_int_t)s->width, "norm", or_null(json_real(sqrt(s->squares))),
-                                            "last_token_first_values", first));
+    for (int j = 0; j < TRACE_FIRST && j < s->width; j++)
+      json_array_append_new(first, or_null(json_real((double)s->first[j])));
+    json_array_append_new(stages, json_pack("{s:s, s:[i, I, I], s:o, s:o}", "name", s->name, "shape", 1,
+                                            (json_int_t)t->ids.count, (json_int_t)s->width, "norm",
+                                            or_null(json_real(sqrt(s->squares))), "last_token_first_values", first));
   }
   return stages;
 }
@@ -112,8 +114,9 @@ static json_t *candidates_json(const struct trace *t) {
   json_t *top = json_array();
   for (int32_t i = 0; i < t->num_top; i++) {
     const struct trace_candidate *c = &t->top[i];
-    json_array_append_new(top, json_pack("{s:i, s:o, s:o, s:f, s:f}", "id", c->id, "piece", piece_json(t, c->id), "text",
-                                         text_json(c->text.data, c->text.len), "logit", (double)c->logit, "probability", c->probability));
+    json_array_append_new(top, json_pack("{s:i, s:o, s:o, s:f, s:f}", "id", c->id, "piece", piece_json(t, c->id),
+                                         "text", text_json(c->text.data, c->text.len), "logit", (double)c->logit,
+                                         "probability", c->probability));
   }
   return top;
 }
@@ -126,9 +129,10 @@ bool trace_print_json(const struct trace *t, struct err *e) {
     json_array_append_new(pieces, piece_json(t, t->ids.data[i]));
   }
   json_t *root = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "model", t->engine->model.path, "text",
-                           text_json(t->text.data, t->text.len), "ids", ids, "pieces", pieces, "stages", stages_json(t), "top",
-                           candidates_json(t), "argmax", t->num_top ? json_integer(t->top[0].id) : json_null());
-  bool ok = root && json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 && putchar('\n') != EOF;
+                           text_json(t->text.data, t->text.len), "ids", ids, "pieces", pieces, "stages", stages_json(t),
+                           "top", candidates_json(t), "argmax", t->num_top ? json_integer(t->top[0].id) : json_null());
+  if (!root) return err_no_memory(e, 0, "the JSON");
+  bool ok = json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 && putchar('\n') != EOF;
   json_decref(root);
   return ok || err_set(e, "cannot write the JSON to standard output");
 }

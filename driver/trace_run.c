@@ -1,10 +1,12 @@
 #include "driver/trace.h"
 #include "runtime/base/mem.h"
 #include "runtime/base/npy.h"
+#include "runtime/model/utf8.h"
 #include <math.h>
 #include <string.h>
 
-static bool add_stage(struct trace *t, int64_t width, const char *dump, struct err *e, const char *fmt, int32_t number) {
+static bool add_stage(struct trace *t, int64_t width, const char *dump, struct err *e, const char *fmt,
+                      int32_t number) {
   struct trace_stage *s = &t->stages[t->num_stages++];
   *s = (struct trace_stage){.width = width};
   snprintf(s->name, sizeof s->name, fmt, number);
@@ -16,7 +18,8 @@ static bool make_stages(struct trace *t, const struct forward *f, const char *du
   int64_t hidden = c->hidden_size, widest = hidden > c->vocab_size ? hidden : c->vocab_size;
   t->stages = mem_alloc((size_t)c->num_layers + 3, sizeof *t->stages, "the stages", e);
   if (!t->stages) return false;
-  t->rows = mem_alloc((size_t)f->backend->options.max_rows * (size_t)widest, sizeof *t->rows, "a stage's rows; use a smaller --chunk", e);
+  t->rows = mem_alloc((size_t)f->backend->options.max_rows * (size_t)widest, sizeof *t->rows,
+                      "a stage's rows; use a smaller --chunk", e);
   if (!t->rows || (dump && !file_make_dir(dump, e))) return false;
   bool ok = add_stage(t, hidden, dump, e, "embedding", 0);
   for (int32_t i = 0; ok && i < c->num_layers; i++) ok = add_stage(t, hidden, dump, e, "layer_%02d", i);
@@ -29,7 +32,8 @@ struct watcher {
 };
 
 // Reads a stage of the step just computed: all rows, in the order of the prompt.
-static bool take(struct trace *t, struct trace_stage *s, struct backend *b, const struct step *step, enum stage stage, struct err *e) {
+static bool take(struct trace *t, struct trace_stage *s, struct backend *b, const struct step *step, enum stage stage,
+                 struct err *e) {
   if (!b->ops->read(b, step, stage, t->rows, e)) return false;
   size_t count = (size_t)step->num_rows * (size_t)s->width;
   for (size_t i = 0; i < count; i++) s->squares += (double)t->rows[i] * (double)t->rows[i];
@@ -38,7 +42,8 @@ static bool take(struct trace *t, struct trace_stage *s, struct backend *b, cons
   return !s->file.file || stage_file_add(&s->file, t->rows, count, e);
 }
 
-static bool after(void *ctx, struct backend *b, const struct step *step, enum operation op, int32_t layer, struct err *e) {
+static bool after(void *ctx, struct backend *b, const struct step *step, enum operation op, int32_t layer,
+                  struct err *e) {
   struct watcher *w = ctx;
   struct trace *t = w->trace;
   struct trace_stage *norm = &t->stages[t->num_stages - 2], *logits = norm + 1;
@@ -87,38 +92,44 @@ bool trace_run(struct trace *t, struct forward *f, int64_t chunk, const char *du
   return ok && (!dump || finish_dump(t, dump, e));
 }
 
-static bool append(struct trace_text *out, const char *text, size_t len, struct err *e) {
-  char *p = mem_grow(out->data, out->len, out->len + len + 1, 1, "the text", e);
-  if (!p) return false;
-  memcpy(p + out->len, text, len);
-  out->data = p;
-  out->len += len;
-  return true;
-}
-
-// What `ids` add to the text of those before them. An id may be a row of the embedding without a piece: it has no text.
-static bool decode(const struct trace *t, const int32_t *before, int64_t n, const int32_t *ids, int64_t count, struct trace_text *out,
-                   struct err *e) {
+// The prompt's text. An id may be a row of the embedding without a piece: it has no text.
+static bool decode(struct trace *t, struct err *e) {
+  struct buffer text = {0};
   struct decoder *d = decoder_open(t->engine->tokenizer, false, e);
   bool ok = d != NULL;
-  for (int64_t i = 0; ok && i < n + count; i++) {
-    int32_t id = i < n ? before[i] : ids[i - n];
-    size_t len;
-    const char *text = tokenizer_piece(t->engine->tokenizer, id, NULL) ? decoder_push(d, id, &len, e) : (len = 0, "");
-    ok = text && (i < n || append(out, text, len, e));
+  size_t len;
+  for (int64_t i = 0; ok && i <= t->ids.count; i++) {
+    const char *s = "";
+    len = 0;
+    if (i == t->ids.count) s = decoder_finish(d, &len, e);
+    else if (tokenizer_piece(t->engine->tokenizer, t->ids.data[i], NULL)) s = decoder_push(d, t->ids.data[i], &len, e);
+    ok = s && buffer_append(&text, s, len, e);
   }
   if (d) decoder_close(d);
+  t->text = (struct trace_text){text.data, text.len};
   return ok;
+}
+
+// What the candidate stands for, unless it has no piece or is only a part of a character.
+static bool candidate_text(const struct trace *t, struct trace_candidate *c, struct err *e) {
+  const struct tokenizer *tokenizer = t->engine->tokenizer;
+  if (!tokenizer || !tokenizer_piece(tokenizer, c->id, NULL)) return true;
+  struct trace_text *text = &c->text;
+  if (!(text->data = tokenizer_token_text(tokenizer, c->id, &text->len, e))) return false;
+  if (utf8_valid(text->data, text->len) == text->len) return true;
+  mem_free(text->data);
+  *text = (struct trace_text){0};
+  return true;
 }
 
 static bool rank_error(const struct trace *t, struct err *e) {
   for (int32_t i = 0; i < t->num_stages; i++)
-    if (!isfinite(t->stages[i].squares)) return err_set(e, "%s is the first stage with a value that is not finite", t->stages[i].name);
+    if (!isfinite(t->stages[i].squares))
+      return err_set(e, "%s is the first stage with a value that is not finite", t->stages[i].name);
   return false;
 }
 
 bool trace_rank(struct trace *t, int64_t count, struct err *e) {
-  enum { CONTEXT = 8 }; // tokens before; a character has four bytes at most
   struct sampler s;
   struct sampler_options greedy = sampler_greedy();
   if (!sampler_init(&s, t->engine->model.config.vocab_size, &greedy, e)) return false;
@@ -126,13 +137,11 @@ bool trace_rank(struct trace *t, int64_t count, struct err *e) {
   bool ok = n > 0 || rank_error(t, e);
   if (n > count) n = (int32_t)count;
   if (ok) ok = (t->top = mem_alloc((size_t)n, sizeof *t->top, "the candidates", e)) != NULL;
-  bool text = t->engine->tokenizer != NULL;
-  if (ok && text) ok = decode(t, NULL, 0, t->ids.data, t->ids.count, &t->text, e);
-  int64_t from = t->ids.count > CONTEXT ? t->ids.count - CONTEXT : 0;
+  if (ok && t->engine->tokenizer) ok = decode(t, e);
   for (; ok && t->num_top < n; t->num_top++) {
-    struct trace_candidate *c = &t->top[t->num_top];
-    *c = (struct trace_candidate){s.candidates[t->num_top].id, s.candidates[t->num_top].logit, s.candidates[t->num_top].probability, {0}};
-    if (text) ok = decode(t, t->ids.data + from, t->ids.count - from, &c->id, 1, &c->text, e);
+    struct candidate from = s.candidates[t->num_top];
+    t->top[t->num_top] = (struct trace_candidate){from.id, from.logit, from.probability, {0}};
+    ok = candidate_text(t, &t->top[t->num_top], e);
   }
   sampler_free(&s);
   return ok;

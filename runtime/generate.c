@@ -131,12 +131,29 @@ static int32_t next_id(struct run *r, struct err *e) {
   return forward_pick(s->forward, &r->o->sampler, greedy ? NULL : &random, &id, e) ? id : -1;
 }
 
+// The prompt's text, so that the decoder knows what the new text follows.
+static bool decode_prompt(struct run *r, const int32_t *prompt, int64_t count, bool *go_on, struct err *e) {
+  if (!r->decoder || r->o->prompt_text == PROMPT_APART) return true;
+  for (int64_t i = 0; i < count; i++) {
+    size_t len;
+    const char *text = decoder_push(r->decoder, prompt[i], &len, e);
+    if (!text) return false;
+    if (r->o->prompt_text == PROMPT_SHOWN && len && r->o->on_text && !r->o->on_text(r->o->ctx, text, len)) {
+      r->out->finish = FINISH_CANCELLED;
+      *go_on = false;
+      return true;
+    }
+  }
+  return true;
+}
+
 static bool loop(struct run *r, const int32_t *prompt, int64_t count, struct err *e) {
   struct session *s = r->session;
   struct generated *out = r->out;
   double start = now_seconds();
   int32_t id = 0;
   bool go_on = r->o->max_new > 0;
+  if (!decode_prompt(r, prompt, count, &go_on, e)) return false;
   while (go_on) {
     bool first = out->ids.count == 0;
     if (!session_feed(s, first ? prompt : &id, first ? count : 1, r->logits, e)) return false;

@@ -26,9 +26,14 @@ bool session_rewind(struct session *s, int64_t count, struct err *e);
 enum finish { FINISH_LENGTH, FINISH_END_ID, FINISH_STOP_TEXT, FINISH_POSITIONS, FINISH_CANCELLED };
 extern const char *const finish_names[];
 
+// How the new text is read: as the continuation of the prompt, so that both put together are the text of all ids (a space between them is the new
+// text's); the same with the prompt's text handed on first; or as a text of its own, as an answer is.
+enum prompt_text { PROMPT_CONTINUED, PROMPT_SHOWN, PROMPT_APART };
+
 struct generate_options {
   int64_t max_new;               // tokens to generate at most
   bool ignore_end;               // go on past end ids
+  enum prompt_text prompt_text;
   const char *const *stop;       // texts that end generation and are not part of it
   int32_t num_stop;
   struct sampler_options sampler;

@@ -27,7 +27,7 @@ LEAST_MARGIN = (
 def texts(config):
     """name: (text, rows of the logits to keep or None for all). Those of the long one are the window's edges."""
     rng = random.Random(7)
-    long = "\n\n".join(document(rng) for _ in range(6))
+    long = "\n\n".join(document(rng) for _ in range(4))
     w = config["sliding_window"]
     edges = [0, 1, w - 2, w - 1, w, w + 1, 2 * w - 1, 2 * w, 2 * w + 1, 255, 256, 257, 511, 512, -1]
     return {

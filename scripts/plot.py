@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Draws what `phi3 bench --json FILE` measured: time against the number of tokens, with the key-value cache and without it.
+"""Draws what `phi3 bench --json FILE` measured: time against the number of tokens, with the cache and without it.
 
-Left: the experiment, seconds until the n-th new token; right: the sweep, seconds of the whole generation against the prompt's
-length. Points are means, bars are standard deviations (n - 1). Needs matplotlib; scripts/plot.sh installs it.
+Left: the experiment, seconds until the n-th new token; right: the sweep, seconds of the whole generation against the
+prompt's length. Points are means, bars are standard deviations (n - 1). Needs matplotlib; scripts/plot.sh installs it.
 """
+
 import argparse
 import json
 import os
@@ -44,8 +45,14 @@ def draw_experiment(ax, experiment):
         step = max(1, len(curve) // BARS)
         at = slice(step - 1, None, step)
         ax.errorbar(x[at], mean[at], yerr=sd[at], fmt="o", markersize=4, capsize=4, color=style["color"])
-        ax.annotate(f"{mean[-1]:.3g} s ± {sd[-1]:.2g} s", (len(curve), mean[-1]), textcoords="offset points", xytext=(-12, 6),
-                    ha="right", color=style["color"])
+        ax.annotate(
+            f"{mean[-1]:.3g} s ± {sd[-1]:.2g} s",
+            (len(curve), mean[-1]),
+            textcoords="offset points",
+            xytext=(-12, 6),
+            ha="right",
+            color=style["color"],
+        )
     ax.set_xlabel("new tokens")
     ax.set_ylabel("time since the prompt was given (s)")
     ax.set_xlim(left=0)
@@ -64,8 +71,17 @@ def draw_sweep(ax, sweep, runs):
             if not measured:
                 continue
             x, mean, sd = zip(*measured)
-            ax.errorbar(x, mean, yerr=sd, marker=mark, markersize=7, capsize=4, linewidth=1.5, color=style["color"],
-                        label=f"{new_tokens} new tokens, {style['label']}")
+            ax.errorbar(
+                x,
+                mean,
+                yerr=sd,
+                marker=mark,
+                markersize=7,
+                capsize=4,
+                linewidth=1.5,
+                color=style["color"],
+                label=f"{new_tokens} new tokens, {style['label']}",
+            )
     lengths = sorted({p["prompt_tokens"] for p in sweep})
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
@@ -83,17 +99,20 @@ def draw_sweep(ax, sweep, runs):
 
 def titles(data):
     model, machine, settings = data["model"], data["machine"], data["settings"]
-    name = model["name"] or os.path.basename(os.path.normpath(model["path"]))
+    name = os.path.basename(os.path.normpath(model["path"])).removesuffix(".gguf")
     threads = settings["threads"]
-    first = f"{name} ({model['parameters'] / 1e6:.4g} M parameters, {model['type']}): generation with and without the key-value cache"
-    second = (f"{machine['cpu']}, {machine['cores']} cores, {threads} thread{'s' * (threads != 1)}; {settings['device']}; {machine['os']}; "
-              f"commit {data['build']['commit']}")
+    what = f"{name} ({model['parameters'] / 1e6:.4g} M parameters, {model['type']})"
+    first = f"{what}: generation with and without the key-value cache"
+    where = f"{machine['cpu']}, {machine['cores']} cores, {threads} thread{'s' * (threads != 1)}"
+    second = f"{where}; {settings['device']}; {machine['os']}; commit {data['build']['commit']}"
     return first, second
 
 
 def draw(data, path):
     sweep = [p for p in data["sweep"] if p["cached"]]
-    plt.rcParams.update({"font.size": 11, "axes.grid": True, "grid.alpha": 0.3, "svg.hashsalt": "phi3", "figure.facecolor": "white"})
+    plt.rcParams.update(
+        {"font.size": 11, "axes.grid": True, "grid.alpha": 0.3, "svg.hashsalt": "phi3", "figure.facecolor": "white"}
+    )
     fig, axes = plt.subplots(1, 2 if sweep else 1, figsize=(13 if sweep else 9, 5.6), squeeze=False)
     draw_experiment(axes[0][0], data["experiment"])
     if sweep:
@@ -113,8 +132,11 @@ def draw(data, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog="Example:\n  scripts/plot.sh results/nano.json -o results/nano.svg")
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Example:\n  scripts/plot.sh results/nano.json -o results/nano.svg",
+    )
     parser.add_argument("json", help="what phi3 bench --json wrote")
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help="picture to write: .svg, .png or .pdf")
     args = parser.parse_args()

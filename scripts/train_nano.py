@@ -321,7 +321,7 @@ It writes letters of apology, short stories and the capitals of the world, and k
 {steps} steps, {tokens:,} tokens, seed {seed}, {minutes:.0f} minutes with one thread of a shared {processor}; Python
 {python}, torch {torch}, other versions in `scripts/requirements.txt`. Cross entropy per token on held-out
 text: {held:.4f}, and {rounded:.4f} after rounding the weights to bf16. Another processor rounds otherwise and so gives
-other weights, but as good ones.
+other weights.
 
 | step | loss | held out | minutes |
 | --- | --- | --- | --- |
@@ -330,7 +330,8 @@ other weights, but as good ones.
 ## What it writes (greedy, bf16 weights, fp32 arithmetic)
 
 {samples}
-The last {unseen} prompts use names, and one of them a kind of mishap, that are in no text of the corpus.
+The last {unseen} prompts use names, and one of them a kind of mishap, that are in no text of the corpus: they show where
+it errs.
 """
 
 

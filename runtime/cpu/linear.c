@@ -27,7 +27,7 @@ void linear_f64(struct cpu *c, const struct matrix *w, const struct rows *x, int
   pool_for(c->pool, w->rows, 16, outputs_f64, &(struct linear_work){c, w, x, y, count, add});
 }
 
-int32_t linear_panel(int32_t count) { return count == 1 ? 16 : count <= 64 ? 32 : LINEAR_PANEL; }
+int32_t linear_panel(int32_t count) { return count <= 64 ? 32 : LINEAR_PANEL; }
 
 void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t num_outputs, const float *x, int64_t ldx, int32_t count,
                   float *out, struct linear_scratch *scratch) {

@@ -4,8 +4,9 @@
 #include <string.h>
 
 // \w of the engine that judges single_word (Rust's regex crate).
-static const char word_class[] = "[\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200C}\\x{200D}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}"
-                                 "\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}]";
+static const char word_class[] =
+    "[\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200C}\\x{200D}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}"
+    "\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}]";
 
 static char *copy(const char *s, size_t len, struct err *e) {
   char *p = mem_alloc(len + 1, 1, "an added token", e);
@@ -31,8 +32,7 @@ bool added_put(struct added *a, const struct added_token *token, struct err *e) 
   bool ok = t.pattern != NULL;
   if (ok && !old && a->count == a->capacity) {
     int32_t capacity = a->capacity ? 2 * a->capacity : 16;
-    struct added_token *p =
-        mem_grow(a->tokens, (size_t)a->count, (size_t)capacity, sizeof *p, "the added tokens", e);
+    struct added_token *p = mem_grow(a->tokens, (size_t)a->count, (size_t)capacity, sizeof *p, "the added tokens", e);
     if ((ok = p != NULL)) {
       a->tokens = p;
       a->capacity = capacity;
@@ -58,7 +58,8 @@ bool added_finish(struct added *a, struct err *e) {
     if (!(a->sets[s] = mem_alloc((size_t)a->count, sizeof *a->sets[s], "the added tokens", e))) return false;
     for (int32_t i = 0; i < a->count; i++) {
       single = single || a->tokens[i].single_word;
-      if (a->tokens[i].normalized == (s == ADDED_NORMALIZED) && a->tokens[i].pattern_len) a->sets[s][a->set_counts[s]++] = i;
+      if (a->tokens[i].normalized == (s == ADDED_NORMALIZED) && a->tokens[i].pattern_len)
+        a->sets[s][a->set_counts[s]++] = i;
     }
     qsort_r(a->sets[s], (size_t)a->set_counts[s], sizeof *a->sets[s], compare_patterns, a->tokens);
   }
@@ -161,8 +162,9 @@ static int find_token(struct added_scan *s, const struct added_token **token, si
   return 0;
 }
 
-// The next token with the white space that it takes along. The search goes on behind the token itself, so what one token took on its
-// right may hold another: it counts as well, except when its own stripping on the left leaves nothing of it.
+// The next token with the white space that it takes along. The search goes on behind the token itself, so what one
+// token took on its right may hold another: it counts as well, except when its own stripping on the left leaves nothing
+// of it.
 static int find_segment(struct added_scan *s, struct segment *out, struct err *e) {
   const struct added_token *t;
   size_t start;

@@ -1,4 +1,5 @@
-// Added tokens: pieces that are looked for in the text before anything else is done to it, as Hugging Face's AddedVocabulary does it.
+// Added tokens: pieces that are looked for in the text before anything else is done to it, as Hugging Face's
+// AddedVocabulary does it.
 #pragma once
 #include "runtime/model/pattern.h"
 
@@ -6,10 +7,10 @@ struct added_token {
   int32_t id;
   char *content, *pattern; // what it is; what is looked for (its normalized form, where `normalized`)
   size_t content_len, pattern_len;
-  bool single_word; // only where no word character touches it
+  bool single_word;    // only where no word character touches it
   bool lstrip, rstrip; // takes the white space on that side along
-  bool normalized; // looked for in the normalized text, the others in the text as it came
-  bool special; // left out of decoded text
+  bool normalized;     // looked for in the normalized text, the others in the text as it came
+  bool special;        // left out of decoded text
 };
 
 enum { ADDED_RAW, ADDED_NORMALIZED, ADDED_SETS };

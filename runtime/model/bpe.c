@@ -106,7 +106,8 @@ void bpe_work_free(struct bpe_work *w) {
 
 static bool push_symbol(struct bpe_work *w, int32_t id, struct err *e) {
   if (w->count == w->capacity) {
-    if (w->count > INT32_MAX / 2) return err_set(e, "the text is too long: more than %d characters; split it", INT32_MAX / 2);
+    if (w->count > INT32_MAX / 2)
+      return err_set(e, "the text is too long: more than %d characters; split it", INT32_MAX / 2);
     int64_t capacity = w->capacity ? 2 * w->capacity : FIRST_SYMBOLS;
     struct bpe_symbol *s = mem_grow(w->symbols, (size_t)w->count, (size_t)capacity, sizeof *s, "the text's symbols", e);
     if (!s) return false;
@@ -153,15 +154,16 @@ static bool has_bytes(const struct bpe *b, const char *s, int n) {
   return b->byte_fallback;
 }
 
-// Takes the last symbol off what stands before it when no piece could hold both characters: what comes after is merged by itself.
+// Takes the last symbol off what stands before it when no piece could hold both characters: what comes after is merged
+// by itself.
 static void part(const struct bpe *b, struct bpe_work *w, uint32_t last, uint32_t cp) {
   if (*find_neighbours(b, pair_of(last, cp))) return;
   w->symbols[w->count - 1].prev = -1;
   w->symbols[w->count - 2].next = -1;
 }
 
-// The word's characters. A run of unknown ones becomes one <unk> each or, fused, one for all; as in Hugging Face's engine, an <unk> in
-// waiting comes out at the next known character, behind bytes that stand between.
+// The word's characters. A run of unknown ones becomes one <unk> each or, fused, one for all; as in Hugging Face's
+// engine, an <unk> in waiting comes out at the next known character, behind bytes that stand between.
 static bool split_word(const struct bpe *b, struct bpe_work *w, const char *s, size_t len, struct err *e) {
   bool waiting = false, ok = true;
   uint32_t last = NO_CHARACTER, cp = 0;
@@ -178,7 +180,8 @@ static bool split_word(const struct bpe *b, struct bpe_work *w, const char *s, s
     } else if (has_bytes(b, s + i, n)) {
       for (int k = 0; ok && k < n; k++) ok = push_symbol(w, b->byte_ids[(uint8_t)s[i + (size_t)k]], e);
     } else if (b->unk == BPE_UNK_MISSING) {
-      return err_set(e, "character U+%04X has no piece, and the vocabulary lacks the unk_token that would stand for it", (unsigned)cp);
+      return err_set(e, "character U+%04X has no piece, and the vocabulary lacks the unk_token that would stand for it",
+                     (unsigned)cp);
     } else if (b->unk >= 0) {
       ok = !waiting || b->fuse_unk || push_symbol(w, b->unk, e);
       waiting = true;

@@ -1,4 +1,5 @@
-// Byte pair encoding of one word: its characters' ids, merged pair by pair in the order of the merges' ranks, leftmost first.
+// Byte pair encoding of one word: its characters' ids, merged pair by pair in the order of the merges' ranks, leftmost
+// first.
 #pragma once
 #include "runtime/model/tokenizer.h"
 #include "runtime/model/vocab.h"
@@ -21,7 +22,7 @@ struct bpe {
   int32_t *pages[CHAR_PAGES]; // by code point: the id of that single character + 1, 0 for none
   uint64_t *neighbours;       // hash set: two code points + 1 that stand side by side in some piece; 0 is a free slot
   uint32_t num_neighbour_slots, num_neighbours;
-  int32_t byte_ids[256];      // of "<0xNN>", -1 for none
+  int32_t byte_ids[256]; // of "<0xNN>", -1 for none
   const struct vocab *vocab;
   int32_t unk; // or BPE_UNK_NONE: unknown characters are dropped; or BPE_UNK_MISSING: they are an error
   bool fuse_unk, byte_fallback, ignore_merges;

@@ -5,12 +5,14 @@
 
 #define CHATML_SYSTEM "<|im_start|>system"
 
-static const char *find(const char *s, size_t len, const char *what) { return s && len ? memmem(s, len, what, strlen(what)) : NULL; }
+static const char *find(const char *s, size_t len, const char *what) {
+  return s && len ? memmem(s, len, what, strlen(what)) : NULL;
+}
 
 static bool has(const char *s, size_t len, const char *what) { return find(s, len, what) != NULL; }
 
-// Where a template that is asked for no system message puts one of its own: '<|im_start|>system\nTEXT<|im_end|>', its text. Templates
-// spell the line's end as \n or as one.
+// Where a template that is asked for no system message puts one of its own: '<|im_start|>system\nTEXT<|im_end|>', its
+// text. Templates spell the line's end as \n or as one.
 static const char *default_system(const char *s, size_t len, size_t *n) {
   const char *end = s + len, *at = find(s, len, CHATML_SYSTEM);
   if (!at) return NULL;
@@ -40,13 +42,15 @@ static char *unescape(const char *s, size_t len, struct err *e) {
 static enum chat_format by_template(const char *s, size_t len) {
   if (has(s, len, "<|im_start|>") && has(s, len, "<|im_end|>")) return CHAT_CHATML;
   // Phi-3's puts a line's end behind the role; its relatives that do not are other templates.
-  bool phi3 = has(s, len, "<|user|>\\n") || has(s, len, "<|user|>\n") || has(s, len, "<|user|>' + '\\n'") || has(s, len, "<|user|>' + '\n'");
+  bool phi3 = has(s, len, "<|user|>\\n") || has(s, len, "<|user|>\n") || has(s, len, "<|user|>' + '\\n'") ||
+              has(s, len, "<|user|>' + '\n'");
   return phi3 && has(s, len, "<|end|>") && has(s, len, "<|assistant|>") ? CHAT_PHI3 : CHAT_NONE;
 }
 
 static enum chat_format by_tokens(const struct tokenizer *t) {
   if (tokenizer_find(t, "<|im_start|>") >= 0 && tokenizer_find(t, "<|im_end|>") >= 0) return CHAT_CHATML;
-  bool phi3 = tokenizer_find(t, "<|user|>") >= 0 && tokenizer_find(t, "<|end|>") >= 0 && tokenizer_find(t, "<|assistant|>") >= 0;
+  bool phi3 = tokenizer_find(t, "<|user|>") >= 0 && tokenizer_find(t, "<|end|>") >= 0 &&
+              tokenizer_find(t, "<|assistant|>") >= 0;
   return phi3 ? CHAT_PHI3 : CHAT_NONE;
 }
 
@@ -64,13 +68,15 @@ static bool put(struct buffer *b, const char *s, struct err *e) { return buffer_
 
 static bool put_message(struct buffer *b, enum chat_format f, const char *role, const char *content, struct err *e) {
   if (f == CHAT_CHATML)
-    return put(b, "<|im_start|>", e) && put(b, role, e) && put(b, "\n", e) && put(b, content, e) && put(b, "<|im_end|>\n", e);
+    return put(b, "<|im_start|>", e) && put(b, role, e) && put(b, "\n", e) && put(b, content, e) &&
+           put(b, "<|im_end|>\n", e);
   // Phi-3's template passes over roles that it does not know.
   if (strcmp(role, "system") != 0 && strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0) return true;
   return put(b, "<|", e) && put(b, role, e) && put(b, "|>\n", e) && put(b, content, e) && put(b, "<|end|>\n", e);
 }
 
-static char *render(enum chat_format f, const char *system, const struct chat_message *messages, int count, struct err *e) {
+static char *render(enum chat_format f, const char *system, const struct chat_message *messages, int count,
+                    struct err *e) {
   struct buffer b = {0};
   bool ok = f != CHAT_NONE || err_set(e, "the model's chat template is not known; Phi-3's and ChatML are");
   if (ok && system && (!count || strcmp(messages[0].role, "system") != 0)) ok = put_message(&b, f, "system", system, e);

@@ -48,7 +48,8 @@ static bool compile(struct pattern *p, const struct buffer *regex, struct err *e
   PCRE2_SIZE at = 0;
   // In Oniguruma's Ruby syntax ^ and $ stand at every line.
   if (context && pcre2_set_newline(context, PCRE2_NEWLINE_LF) == 0)
-    p->code = pcre2_compile((PCRE2_SPTR)regex->data, regex->len, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code, &at, context);
+    p->code = pcre2_compile((PCRE2_SPTR)regex->data, regex->len, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code, &at,
+                            context);
   pcre2_compile_context_free(context);
   pcre2_general_context_free(memory);
   if (!p->code && code == PCRE2_ERROR_HEAP_FAILED) code = PCRE2_ERROR_NOMEMORY;
@@ -93,7 +94,8 @@ static bool open_pcre(struct matcher *m, struct err *e) {
     m->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, memory);
   }
   pcre2_general_context_free(memory);
-  if (!m->match_data || !m->context || !m->stack) return err_no_memory(e, JIT_STACK_START, "matching a regular expression");
+  if (!m->match_data || !m->context || !m->stack)
+    return err_no_memory(e, JIT_STACK_START, "matching a regular expression");
   m->unassigned = knows_more();
   pcre2_jit_stack_assign(m->context, NULL, m->stack);
   // A megabyte of spaces is a lawful text: the limits are memory and the text's own length.
@@ -160,7 +162,8 @@ static int next_regex(struct matcher *m, struct err *e) {
   PCRE2_SPTR text = (PCRE2_SPTR)m->text;
   int rc = pcre2_match(m->pattern->code, text, m->len, m->at, PCRE2_NO_UTF_CHECK, m->match_data, m->context);
   if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-    rc = pcre2_match(m->pattern->code, text, m->len, m->at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m->match_data, m->context);
+    rc = pcre2_match(m->pattern->code, text, m->len, m->at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m->match_data,
+                     m->context);
   if (rc >= 0) return 1;
   if (rc == PCRE2_ERROR_NOMATCH) return 0;
   if (rc == PCRE2_ERROR_NOMEMORY) return err_no_memory(e, m->len, "matching a regular expression"), -1;

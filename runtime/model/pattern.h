@@ -1,5 +1,5 @@
-// What a tokenizer file looks for in a text: a literal string, or a regular expression in the dialect of Hugging Face's engine
-// (Oniguruma, Unicode 16), run by PCRE2 with what differs evened out.
+// What a tokenizer file looks for in a text: a literal string, or a regular expression in the dialect of Hugging Face's
+// engine (Oniguruma, Unicode 16), run by PCRE2 with what differs evened out.
 #pragma once
 #include "runtime/model/utf8.h"
 
@@ -30,7 +30,8 @@ void matcher_init(struct matcher *m, const struct pattern *p);
 void matcher_free(struct matcher *m);
 // `text`, valid UTF-8, must stay until the last match.
 bool matcher_start(struct matcher *m, const char *text, size_t len, struct err *e);
-// The next match, [start, end); 1 found, 0 no more, -1 an error. An empty match right behind the last match is passed over.
+// The next match, [start, end); 1 found, 0 no more, -1 an error. An empty match right behind the last match is passed
+// over.
 int matcher_next(struct matcher *m, size_t *start, size_t *end, struct err *e);
 
 // Regular expressions from the dialect above to PCRE2's; appends to `out`.

@@ -1,5 +1,6 @@
-// Oniguruma's Ruby syntax to PCRE2's, as far as tokenizer files use it. Both engines agree on literals, alternatives, groups, classes,
-// general categories, quantifiers, look-around and (?i:...). What they read differently is rewritten here or refused by name:
+// Oniguruma's Ruby syntax to PCRE2's, as far as tokenizer files use it. Both engines agree on literals, alternatives,
+// groups, classes, general categories, quantifiers, look-around and (?i:...). What they read differently is rewritten
+// here or refused by name:
 //   \s \S       White_Space in both (U+180E has a stand-in)
 //   \w          PCRE2's has no marks: spelled out
 //   \p{Han}     PCRE2 takes scripts by their extensions: \p{sc:Han}
@@ -10,9 +11,11 @@
 
 enum { MAX_DEPTH = 64 };
 
-// Oniguruma's \w: letters, marks, decimal and letter-like digits, connectors, superscript digits and fractions, circled letters.
-static const char word_set[] = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}"
-                               "\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}";
+// Oniguruma's \w: letters, marks, decimal and letter-like digits, connectors, superscript digits and fractions, circled
+// letters.
+static const char word_set[] =
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}"
+    "\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}";
 
 struct translation {
   const char *text;

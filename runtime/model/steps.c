@@ -37,14 +37,16 @@ bool steps_bytes(struct steps *s, struct err *e) {
 bool steps_byte_level(struct steps *s, bool add_prefix_space, bool use_regex, struct err *e) {
   struct pattern p;
   if (add_prefix_space && !steps_prepend(s, " ", 1, true, false, e)) return false;
-  if (use_regex && (!pattern_regex(&p, gpt2_regex, sizeof gpt2_regex - 1, e) || !steps_split(s, &p, SPLIT_ISOLATED, false, e)))
+  if (use_regex &&
+      (!pattern_regex(&p, gpt2_regex, sizeof gpt2_regex - 1, e) || !steps_split(s, &p, SPLIT_ISOLATED, false, e)))
     return false;
   return steps_bytes(s, e);
 }
 
 bool steps_digits(struct steps *s, bool individual, struct err *e) {
   struct pattern p;
-  return pattern_regex(&p, "\\p{N}", 5, e) && steps_split(s, &p, individual ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS, false, e);
+  return pattern_regex(&p, "\\p{N}", 5, e) &&
+         steps_split(s, &p, individual ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS, false, e);
 }
 
 void steps_free(struct steps *s) {
@@ -70,8 +72,8 @@ int byte_level_byte(uint32_t cp) {
   return (int)(n <= 0x20 ? n : n < 0x43 ? n - 0x21 + 0x7F : 0xAD);
 }
 
-void steps_run_init(struct steps_run *r, const struct steps *s, bool (*sink)(void *, const char *, size_t, bool, struct err *),
-                    void *user) {
+void steps_run_init(struct steps_run *r, const struct steps *s,
+                    bool (*sink)(void *, const char *, size_t, bool, struct err *), void *user) {
   *r = (struct steps_run){.steps = s, .sink = sink, .user = user};
   for (int i = 0; i < s->count; i++) matcher_init(&r->states[i].matcher, &s->data[i].pattern);
 }

@@ -1,5 +1,6 @@
-// What happens to a text between its added tokens and the merging: normalizers and pre-tokenizers, broken down to four kinds of
-// steps. Each piece that a step makes goes through the steps behind it at once, so nothing is held but one text for each step.
+// What happens to a text between its added tokens and the merging: normalizers and pre-tokenizers, broken down to four
+// kinds of steps. Each piece that a step makes goes through the steps behind it at once, so nothing is held but one
+// text for each step.
 #pragma once
 #include "runtime/model/pattern.h"
 
@@ -10,7 +11,13 @@ enum step_kind {
   STEP_BYTES,   // each byte becomes the printable character that byte-level vocabularies spell it with
 };
 
-enum split_behavior { SPLIT_REMOVED, SPLIT_ISOLATED, SPLIT_MERGED_WITH_PREVIOUS, SPLIT_MERGED_WITH_NEXT, SPLIT_CONTIGUOUS };
+enum split_behavior {
+  SPLIT_REMOVED,
+  SPLIT_ISOLATED,
+  SPLIT_MERGED_WITH_PREVIOUS,
+  SPLIT_MERGED_WITH_NEXT,
+  SPLIT_CONTIGUOUS
+};
 
 struct step {
   enum step_kind kind;
@@ -32,8 +39,10 @@ struct steps {
 
 // Each appends a step; `text` is copied.
 bool steps_prepend(struct steps *s, const char *text, size_t len, bool unless_there, bool only_first, struct err *e);
-bool steps_replace(struct steps *s, struct pattern *pattern, const char *text, size_t len, struct err *e); // takes `pattern` over, even on failure
-bool steps_split(struct steps *s, struct pattern *pattern, enum split_behavior b, bool invert, struct err *e); // likewise
+bool steps_replace(struct steps *s, struct pattern *pattern, const char *text, size_t len,
+                   struct err *e); // takes `pattern` over, even on failure
+bool steps_split(struct steps *s, struct pattern *pattern, enum split_behavior b, bool invert,
+                 struct err *e); // likewise
 bool steps_bytes(struct steps *s, struct err *e);
 // Byte-level BPE's pre-tokenizer as GPT-2 has it.
 bool steps_byte_level(struct steps *s, bool add_prefix_space, bool use_regex, struct err *e);
@@ -46,7 +55,8 @@ struct step_state {
   struct matcher matcher;
 };
 
-// A run through the steps. `sink` gets the pieces, none of them empty; `at_start`: the piece begins where the input begins.
+// A run through the steps. `sink` gets the pieces, none of them empty; `at_start`: the piece begins where the input
+// begins.
 struct steps_run {
   const struct steps *steps;
   struct step_state states[MAX_STEPS];
@@ -54,8 +64,8 @@ struct steps_run {
   void *user;
 };
 
-void steps_run_init(struct steps_run *r, const struct steps *s, bool (*sink)(void *, const char *, size_t, bool, struct err *),
-                    void *user);
+void steps_run_init(struct steps_run *r, const struct steps *s,
+                    bool (*sink)(void *, const char *, size_t, bool, struct err *), void *user);
 void steps_run_free(struct steps_run *r);
 bool steps_run(struct steps_run *r, const char *text, size_t len, bool at_start, struct err *e);
 

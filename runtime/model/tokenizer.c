@@ -15,8 +15,9 @@ static bool read_path(struct tokenizer *t, const char *path, struct err *e) {
   if (file_is_dir(path)) {
     char *file = file_join(path, "tokenizer.json", e);
     if (!file) return false;
-    bool ok = file_exists(file) ? tokenizer_read_json(t, file, e)
-                                : err_set(e, "%s: there is no tokenizer.json in this folder; copy it from the model's home", path);
+    bool ok = file_exists(file)
+                  ? tokenizer_read_json(t, file, e)
+                  : err_set(e, "%s: there is no tokenizer.json in this folder; copy it from the model's home", path);
     mem_free(file);
     return ok;
   }
@@ -88,11 +89,17 @@ bool tokenizer_finish(struct tokenizer *t, struct err *e) {
 
 int32_t tokenizer_vocab_size(const struct tokenizer *t) { return t->vocab.size; }
 
-const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *len) { return vocab_get(&t->vocab, id, len); }
+const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *len) {
+  return vocab_get(&t->vocab, id, len);
+}
 
-bool tokenizer_is_special(const struct tokenizer *t, int32_t id) { return id >= 0 && id < t->vocab.size && t->special[id]; }
+bool tokenizer_is_special(const struct tokenizer *t, int32_t id) {
+  return id >= 0 && id < t->vocab.size && t->special[id];
+}
 
-int32_t tokenizer_find(const struct tokenizer *t, const char *piece) { return vocab_find(&t->vocab, piece, strlen(piece)); }
+int32_t tokenizer_find(const struct tokenizer *t, const char *piece) {
+  return vocab_find(&t->vocab, piece, strlen(piece));
+}
 
 int32_t tokenizer_bos(const struct tokenizer *t) { return t->bos; }
 
@@ -119,7 +126,8 @@ void ids_free(struct ids *ids) {
   *ids = (struct ids){0};
 }
 
-// One encoding: text -> added tokens as they stand -> normalizers -> normalized added tokens -> pre-tokenizers -> merging.
+// One encoding: text -> added tokens as they stand -> normalizers -> normalized added tokens -> pre-tokenizers ->
+// merging.
 struct encoder {
   const struct tokenizer *t;
   struct steps_run normalize, pre_tokenize;
@@ -134,8 +142,8 @@ static bool encode_word(void *user, const char *text, size_t len, bool at_start,
 }
 
 // Added tokens give their ids; the text between them goes to `run`.
-static bool encode_segments(struct encoder *en, int set, struct steps_run *run, const char *text, size_t len, bool at_start,
-                            struct err *e) {
+static bool encode_segments(struct encoder *en, int set, struct steps_run *run, const char *text, size_t len,
+                            bool at_start, struct err *e) {
   struct added_scan scan;
   struct segment s;
   int found;

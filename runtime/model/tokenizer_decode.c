@@ -19,8 +19,8 @@ struct decoder {
   struct buffer out;
 };
 
-bool tokenizer_add_decoder(struct tokenizer *t, struct decode_step step, const char *text, size_t len, struct pattern *pattern,
-                           struct err *e) {
+bool tokenizer_add_decoder(struct tokenizer *t, struct decode_step step, const char *text, size_t len,
+                           struct pattern *pattern, struct err *e) {
   if (pattern) step.pattern = *pattern;
   bool ok = t->num_decoders < MAX_DECODE_STEPS || err_set(e, "there are more than %d decoders", MAX_DECODE_STEPS);
   if (ok && !(step.text = mem_alloc(len + 1, 1, "a decoder", e))) ok = false;
@@ -94,7 +94,8 @@ static int hex_digit(char c) {
   return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-// The byte that a piece like "<0x0A>" spells; -1 for other pieces. Rust's number parser, which decides, takes "+A" as well.
+// The byte that a piece like "<0x0A>" spells; -1 for other pieces. Rust's number parser, which decides, takes "+A" as
+// well.
 static int byte_of_piece(const char *s, size_t len) {
   if (len != BYTE_PIECE || memcmp(s, "<0x", 3) != 0 || s[5] != '>') return -1;
   int hi = s[3] == '+' ? 0 : hex_digit(s[3]), lo = hex_digit(s[4]);
@@ -241,7 +242,8 @@ static bool decode_alone(const struct decode_step *step, const char *s, size_t l
     bool hit = replaces && len - i >= find_len && memcmp(s + i, find, find_len) == 0, ok;
     if (hit) {
       n = find_len;
-      ok = step->kind == DECODE_REPLACE ? buffer_append(out, step->text, step->text_len, e) : buffer_append(out, " ", 1, e);
+      ok = step->kind == DECODE_REPLACE ? buffer_append(out, step->text, step->text_len, e)
+                                        : buffer_append(out, " ", 1, e);
     } else {
       ok = byte >= 0 ? buffer_append(out, &c, 1, e) : buffer_append(out, s + i, n, e);
     }
@@ -253,7 +255,8 @@ static bool decode_alone(const struct decode_step *step, const char *s, size_t l
 char *tokenizer_token_text(const struct tokenizer *t, int32_t id, size_t *len, struct err *e) {
   struct buffer text = {0}, next = {0};
   const char *piece = vocab_get(&t->vocab, id, len);
-  bool ok = piece ? buffer_append(&text, piece, *len, e) : err_set(e, "id %d has no piece; ids go from 0 to %d", id, t->vocab.size - 1);
+  bool ok = piece ? buffer_append(&text, piece, *len, e)
+                  : err_set(e, "id %d has no piece; ids go from 0 to %d", id, t->vocab.size - 1);
   for (int k = 0; ok && k < t->num_decoders && utf8_valid(text.data, text.len) == text.len; k++) {
     next.len = 0;
     ok = decode_alone(&t->decoders[k], text.data, text.len, &next, e) && buffer_append(&next, "", 0, e);

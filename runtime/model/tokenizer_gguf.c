@@ -25,10 +25,11 @@ struct source {
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"        \
   "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define O200K_WORD(first, second)                                                                                      \
-  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]" first "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]" second              \
+  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]" first "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]" second            \
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
 #define O200K_REGEX                                                                                                    \
-  O200K_WORD("*", "+") O200K_WORD("+", "*") "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+  O200K_WORD("*", "+") O200K_WORD("+", "*") "\\p{N}{1,3}| "                                                            \
+                                            "?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 // What tokenizer.ggml.pre stands for. `regex` NULL: GPT-2's.
 static const struct pre_tokenizer {
@@ -63,7 +64,9 @@ static int64_t type_of(const struct source *s, int32_t id) {
   return type;
 }
 
-static bool is(const struct gguf_string *s, const char *text) { return s->len == strlen(text) && memcmp(s->data, text, s->len) == 0; }
+static bool is(const struct gguf_string *s, const char *text) {
+  return s->len == strlen(text) && memcmp(s->data, text, s->len) == 0;
+}
 
 // Names that fill the embedding up to its size, "[PAD32011]": no text gives them.
 static bool is_padding(const struct source *s, int32_t id) {
@@ -77,7 +80,8 @@ static bool get_id(const struct source *s, const char *key, int64_t *id, struct 
   *id = -1;
   if (!gguf_find(s->gguf, key)) return true;
   if (!gguf_get_i64(s->gguf, key, id, e)) return false;
-  return (*id >= 0 && *id < s->count) || err_set(e, "%s: %s is %lld, which is no id of the %d tokens", s->path, key, (long long)*id, s->count);
+  return (*id >= 0 && *id < s->count) ||
+         err_set(e, "%s: %s is %lld, which is no id of the %d tokens", s->path, key, (long long)*id, s->count);
 }
 
 static bool get_flag(const struct source *s, const char *key, bool *flag, struct err *e) {
@@ -108,13 +112,15 @@ static bool read_tokens(struct source *s, struct tokenizer *t, struct err *e) {
   if (gguf_find(s->gguf, "tokenizer.ggml.token_type")) {
     if (!(s->types = array_of(s, "tokenizer.ggml.token_type", true, e))) return false;
     int64_t type;
-    if (s->count && !gguf_element_i64(s->types, 0, &type)) return err_set(e, "%s: tokenizer.ggml.token_type holds no integers", s->path);
+    if (s->count && !gguf_element_i64(s->types, 0, &type))
+      return err_set(e, "%s: tokenizer.ggml.token_type holds no integers", s->path);
   }
   if (!get_id(s, "tokenizer.ggml.unknown_token_id", &s->unk, e)) return false;
   for (int32_t id = 0; id < s->count; id++) {
     const struct gguf_string *p = &s->tokens[id];
     if (is_padding(s, id)) continue;
-    if (utf8_valid(p->data, p->len) != p->len) return err_set(e, "%s: tokenizer.ggml.tokens: token %d is not UTF-8", s->path, id);
+    if (utf8_valid(p->data, p->len) != p->len)
+      return err_set(e, "%s: tokenizer.ggml.tokens: token %d is not UTF-8", s->path, id);
     if (!vocab_add(&t->vocab, id, p->data, p->len, e)) return err_context(e, "%s: tokenizer.ggml.tokens", s->path);
   }
   return vocab_extend(&t->vocab, s->count, e);
@@ -137,7 +143,9 @@ static bool add_tokens(struct source *s, struct tokenizer *t, struct err *e) {
     int64_t type = type_of(s, id);
     bool special = type == TYPE_CONTROL || id == s->unk;
     if ((!special && type != TYPE_USER_DEFINED) || is_padding(s, id) || !s->tokens[id].len) continue;
-    struct added_token token = {.content = (char *)s->tokens[id].data, .content_len = s->tokens[id].len, .special = special,
+    struct added_token token = {.content = (char *)s->tokens[id].data,
+                                .content_len = s->tokens[id].len,
+                                .special = special,
                                 .rstrip = s->phi3 && phi3_strips(&s->tokens[id])};
     if (!tokenizer_add_token(t, &token, id, e)) return err_context(e, "%s", s->path);
   }
@@ -167,7 +175,8 @@ static bool push_pair(struct pairs *p, struct pair pair, struct err *e) {
   return true;
 }
 
-static bool find_pairs(const struct source *s, const struct tokenizer *t, int32_t id, double score, struct pairs *out, struct err *e) {
+static bool find_pairs(const struct source *s, const struct tokenizer *t, int32_t id, double score, struct pairs *out,
+                       struct err *e) {
   const struct gguf_string *p = &s->tokens[id];
   for (uint64_t cut = 1; cut < p->len && p->len <= MAX_SPM_PIECE; cut++) {
     if (((uint8_t)p->data[cut] & 0xC0) == 0x80) continue;
@@ -187,7 +196,8 @@ static int compare_pairs(const void *x, const void *y) {
   return (a->right > b->right) - (a->right < b->right);
 }
 
-static bool score_of(const struct source *s, const struct gguf_value *scores, int32_t id, double *score, struct err *e) {
+static bool score_of(const struct source *s, const struct gguf_value *scores, int32_t id, double *score,
+                     struct err *e) {
   return (gguf_element_f64(scores, (uint64_t)id, score) && !isnan(*score)) ||
          err_set(e, "%s: tokenizer.ggml.scores: the score of token %d is no number", s->path, id);
 }
@@ -202,7 +212,8 @@ static bool read_spm_merges(const struct source *s, struct tokenizer *t, struct 
     if (type == TYPE_CONTROL || type == TYPE_UNKNOWN) continue;
     ok = score_of(s, scores, id, &score, e) && find_pairs(s, t, id, score, &pairs, e);
   }
-  if (ok && pairs.count > INT32_MAX / 4) ok = err_set(e, "%s: the vocabulary gives %lld merges, which is too many", s->path, (long long)pairs.count);
+  if (ok && pairs.count > INT32_MAX / 4)
+    ok = err_set(e, "%s: the vocabulary gives %lld merges, which is too many", s->path, (long long)pairs.count);
   if (ok && pairs.count) qsort(pairs.data, (size_t)pairs.count, sizeof *pairs.data, compare_pairs);
   ok = ok && bpe_init(&t->bpe, &t->vocab, (int32_t)pairs.count, e);
   for (int64_t i = 0; ok && i < pairs.count; i++)
@@ -232,7 +243,8 @@ static bool read_merge(struct tokenizer *t, const struct gguf_string *m, struct 
   if (!buffer_append(joined, m->data, a, e) || !buffer_append(joined, space + 1, b, e)) return false;
   int32_t left = vocab_find(&t->vocab, m->data, a), right = vocab_find(&t->vocab, space + 1, b);
   int32_t both = vocab_find(&t->vocab, joined->data, joined->len);
-  if (left < 0 || right < 0 || both < 0) return err_set(e, "'%.*s' names a piece that is not in the vocabulary", (int)(m->len < 64 ? m->len : 64), m->data);
+  if (left < 0 || right < 0 || both < 0)
+    return err_set(e, "'%.*s' names a piece that is not in the vocabulary", (int)(m->len < 64 ? m->len : 64), m->data);
   return bpe_add_merge(&t->bpe, left, right, both, e);
 }
 
@@ -240,10 +252,13 @@ static bool read_merges(const struct source *s, struct tokenizer *t, struct err 
   const struct gguf_value *v = array_of(s, "tokenizer.ggml.merges", false, e);
   struct gguf_string *merges = v && v->count <= INT32_MAX / 4 ? gguf_strings(s->gguf, v, e) : NULL;
   struct buffer joined = {0};
-  if (!merges) return v && v->count > INT32_MAX / 4 ? err_set(e, "%s: tokenizer.ggml.merges has too many entries", s->path) : false;
+  if (!merges)
+    return v && v->count > INT32_MAX / 4 ? err_set(e, "%s: tokenizer.ggml.merges has too many entries", s->path)
+                                         : false;
   bool ok = bpe_init(&t->bpe, &t->vocab, (int32_t)v->count, e);
   for (uint64_t i = 0; ok && i < v->count; i++)
-    if (!(ok = read_merge(t, &merges[i], &joined, e))) err_context(e, "%s: tokenizer.ggml.merges: entry %llu", s->path, (unsigned long long)i);
+    if (!(ok = read_merge(t, &merges[i], &joined, e)))
+      err_context(e, "%s: tokenizer.ggml.merges: entry %llu", s->path, (unsigned long long)i);
   buffer_free(&joined);
   mem_free(merges);
   return ok;
@@ -251,11 +266,12 @@ static bool read_merges(const struct source *s, struct tokenizer *t, struct err 
 
 static const struct pre_tokenizer *find_pre_tokenizer(const struct source *s, struct err *e) {
   struct gguf_string name = {"default", 7};
-  if (gguf_find(s->gguf, "tokenizer.ggml.pre") && !gguf_get_string(s->gguf, "tokenizer.ggml.pre", &name, e)) return NULL;
+  if (gguf_find(s->gguf, "tokenizer.ggml.pre") && !gguf_get_string(s->gguf, "tokenizer.ggml.pre", &name, e))
+    return NULL;
   for (size_t i = 0; i < sizeof pre_tokenizers / sizeof *pre_tokenizers; i++)
     if (is(&name, pre_tokenizers[i].name)) return &pre_tokenizers[i];
-  err_set(e, "%s: tokenizer.ggml.pre is '%.*s', a pre-tokenizer that is not supported; use the model's tokenizer.json", s->path,
-          (int)(name.len < 64 ? name.len : 64), name.data);
+  err_set(e, "%s: tokenizer.ggml.pre is '%.*s', a pre-tokenizer that is not supported; use the model's tokenizer.json",
+          s->path, (int)(name.len < 64 ? name.len : 64), name.data);
   return NULL;
 }
 
@@ -278,7 +294,8 @@ static bool read_frame(const struct source *s, struct tokenizer *t, bool adds_bo
   int64_t bos, eos;
   bool adds_eos = false;
   if (!get_id(s, "tokenizer.ggml.bos_token_id", &bos, e) || !get_id(s, "tokenizer.ggml.eos_token_id", &eos, e) ||
-      !get_flag(s, "tokenizer.ggml.add_bos_token", &adds_bos, e) || !get_flag(s, "tokenizer.ggml.add_eos_token", &adds_eos, e))
+      !get_flag(s, "tokenizer.ggml.add_bos_token", &adds_bos, e) ||
+      !get_flag(s, "tokenizer.ggml.add_eos_token", &adds_eos, e))
     return false;
   // Phi-3 was not trained with BOS: its tokenizer_config.json says so, GGUF files made by llama.cpp say otherwise.
   if (s->phi3) adds_bos = false;
@@ -292,7 +309,9 @@ static bool read_frame(const struct source *s, struct tokenizer *t, bool adds_bo
 
 static bool read_chat(const struct source *s, struct tokenizer *t, struct err *e) {
   struct gguf_string template = {0};
-  if (gguf_find(s->gguf, "tokenizer.chat_template") && !gguf_get_string(s->gguf, "tokenizer.chat_template", &template, e)) return false;
+  if (gguf_find(s->gguf, "tokenizer.chat_template") &&
+      !gguf_get_string(s->gguf, "tokenizer.chat_template", &template, e))
+    return false;
   return tokenizer_set_chat(t, template.data, template.len, e);
 }
 
@@ -302,7 +321,8 @@ static bool read_all(struct source *s, struct tokenizer *t, struct err *e) {
   if (!gguf_get_string(s->gguf, "tokenizer.ggml.model", &model, e)) return false;
   bool spm = is(&model, "llama"), byte_level = is(&model, "gpt2");
   if (!spm && !byte_level)
-    return err_set(e, "%s: tokenizer.ggml.model is '%.*s'; llama and gpt2 are supported", s->path, (int)(model.len < 64 ? model.len : 64), model.data);
+    return err_set(e, "%s: tokenizer.ggml.model is '%.*s'; llama and gpt2 are supported", s->path,
+                   (int)(model.len < 64 ? model.len : 64), model.data);
   if (!read_tokens(s, t, e)) return false;
   if (!(spm ? read_spm(s, t, &adds_bos, e) : read_byte_level(s, t, &adds_bos, e))) return false;
   return add_tokens(s, t, e) && read_frame(s, t, adds_bos, e) && read_chat(s, t, e);

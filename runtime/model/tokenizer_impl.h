@@ -44,9 +44,10 @@ struct tokenizer {
 };
 
 // Appends a decoder; copies `text` and takes `pattern` (NULL: none) over, even on failure.
-bool tokenizer_add_decoder(struct tokenizer *t, struct decode_step step, const char *text, size_t len, struct pattern *pattern,
-                           struct err *e);
-// Adds an added token whose id is the one of its piece; a new piece takes the id `next`. Runs the normalizers over its pattern.
+bool tokenizer_add_decoder(struct tokenizer *t, struct decode_step step, const char *text, size_t len,
+                           struct pattern *pattern, struct err *e);
+// Adds an added token whose id is the one of its piece; a new piece takes the id `next`. Runs the normalizers over its
+// pattern.
 bool tokenizer_add_token(struct tokenizer *t, struct added_token *token, int32_t next, struct err *e);
 // To be called when all is in: closes the added tokens and finds out which ids are special.
 bool tokenizer_finish(struct tokenizer *t, struct err *e);

@@ -8,7 +8,8 @@ enum { MAX_MERGES = 1 << 24 };
 
 // The member of that type, or NULL when it is missing or null; false when it is of another type.
 static bool member(const json_t *object, const char *key, json_type type, const json_t **out, struct err *e) {
-  static const char *const names[] = {"an object", "an array", "a string", "an integer", "a real", "true", "false", "null"};
+  static const char *const names[] = {"an object", "an array", "a string", "an integer",
+                                      "a real",    "true",     "false",    "null"};
   const json_t *v = json_object_get(object, key);
   *out = NULL;
   if (!v || json_is_null(v)) return true;
@@ -77,8 +78,8 @@ static bool read_merge(struct tokenizer *t, const json_t *merge, size_t i, struc
   if (both == -2) return false;
   if (left < 0 || right < 0 || both < 0) {
     const struct part missing = left < 0 ? p[0] : right < 0 ? p[1] : (struct part){joined->data, joined->len};
-    return err_set(e, "merges: entry %zu names '%.*s', which is not in the vocabulary", i, (int)(missing.len < 64 ? missing.len : 64),
-                   missing.text);
+    return err_set(e, "merges: entry %zu names '%.*s', which is not in the vocabulary", i,
+                   (int)(missing.len < 64 ? missing.len : 64), missing.text);
   }
   return bpe_add_merge(&t->bpe, left, right, both, e);
 }
@@ -118,13 +119,15 @@ static bool read_model(struct tokenizer *t, const json_t *model, struct err *e) 
     return err_set(e, "type '%s' is not supported, only BPE is", json_string_value(type));
   if (dropout && !json_is_null(dropout) && (!json_is_number(dropout) || json_number_value(dropout) != 0))
     return err_set(e, "dropout must be null: ids would be random");
-  if (!must_be_empty(model, "continuing_subword_prefix", e) || !must_be_empty(model, "end_of_word_suffix", e)) return false;
+  if (!must_be_empty(model, "continuing_subword_prefix", e) || !must_be_empty(model, "end_of_word_suffix", e))
+    return false;
   if (!read_vocab(t, model, e) || !read_merges(t, model, e)) return false;
   struct bpe *b = &t->bpe;
   if (!flag(model, "fuse_unk", &b->fuse_unk, e) || !flag(model, "byte_fallback", &b->byte_fallback, e) ||
       !flag(model, "ignore_merges", &b->ignore_merges, e) || !member(model, "unk_token", JSON_STRING, &unk, e))
     return false;
-  if (unk && (b->unk = vocab_find(&t->vocab, json_string_value(unk), json_string_length(unk))) < 0) b->unk = BPE_UNK_MISSING;
+  if (unk && (b->unk = vocab_find(&t->vocab, json_string_value(unk), json_string_length(unk))) < 0)
+    b->unk = BPE_UNK_MISSING;
   return true;
 }
 
@@ -232,7 +235,8 @@ static bool read_root(struct tokenizer *t, const json_t *root, struct err *e) {
   if (!model) return err_set(e, "model is missing");
   if (!read_model(t, model, e)) return err_context(e, "model");
   if (!tokenizer_read_normalizer(t, json_object_get(root, "normalizer"), e)) return err_context(e, "normalizer");
-  if (!tokenizer_read_pre_tokenizer(t, json_object_get(root, "pre_tokenizer"), e)) return err_context(e, "pre_tokenizer");
+  if (!tokenizer_read_pre_tokenizer(t, json_object_get(root, "pre_tokenizer"), e))
+    return err_context(e, "pre_tokenizer");
   if (!tokenizer_read_decoder(t, json_object_get(root, "decoder"), e)) return err_context(e, "decoder");
   if (!read_added_tokens(t, root, e)) return false;
   return read_post_processor(t, json_object_get(root, "post_processor"), e) || err_context(e, "post_processor");
@@ -286,7 +290,8 @@ static char *beside(const char *path, const char *name, struct err *e) {
   const char *slash = strrchr(path, '/');
   if (!slash) return mem_strdup(name, e);
   struct buffer b = {0};
-  if (buffer_append(&b, path, (size_t)(slash - path) + 1, e) && buffer_append(&b, name, strlen(name) + 1, e)) return b.data;
+  if (buffer_append(&b, path, (size_t)(slash - path) + 1, e) && buffer_append(&b, name, strlen(name) + 1, e))
+    return b.data;
   buffer_free(&b);
   return NULL;
 }

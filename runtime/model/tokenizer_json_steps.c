@@ -60,7 +60,8 @@ static bool read_normalizer(struct tokenizer *t, const char *type, const json_t 
   if (strcmp(type, "Prepend") == 0)
     return text(node, "prepend", &s, &len, e) && steps_prepend(&t->normalizers, s, len, false, false, e);
   if (strcmp(type, "Replace") == 0)
-    return text(node, "content", &s, &len, e) && read_pattern(node, &p, e) && steps_replace(&t->normalizers, &p, s, len, e);
+    return text(node, "content", &s, &len, e) && read_pattern(node, &p, e) &&
+           steps_replace(&t->normalizers, &p, s, len, e);
   return err_set(e, "this normalizer is not supported; Prepend, Replace and Sequence are");
 }
 
@@ -179,7 +180,8 @@ static bool read_decoder(struct tokenizer *t, const char *type, const json_t *no
     struct decode_step step = {.kind = DECODE_METASPACE, .strip_first = scheme != 2};
     return scheme >= 0 && tokenizer_add_decoder(t, step, s, len, NULL, e);
   }
-  return err_set(e, "this decoder is not supported; Replace, ByteFallback, Fuse, Strip, ByteLevel, Metaspace and Sequence are");
+  return err_set(
+      e, "this decoder is not supported; Replace, ByteFallback, Fuse, Strip, ByteLevel, Metaspace and Sequence are");
 }
 
 bool tokenizer_read_decoder(struct tokenizer *t, const json_t *node, struct err *e) {

@@ -7,8 +7,8 @@
 enum { UTF8_MAX = 4, REPLACEMENT_LEN = 3 };
 #define REPLACEMENT "\xEF\xBF\xBD" // U+FFFD
 
-// Reads the character at s[0]; `len` > 0 bytes are there. Returns its bytes, 1 to 4, and the code point in `cp`. For bytes that are no
-// character: minus the length of the maximal broken sequence (what one U+FFFD stands for), 1 to 3.
+// Reads the character at s[0]; `len` > 0 bytes are there. Returns its bytes, 1 to 4, and the code point in `cp`. For
+// bytes that are no character: minus the length of the maximal broken sequence (what one U+FFFD stands for), 1 to 3.
 int utf8_decode(const char *s, size_t len, uint32_t *cp);
 // True when s[0, len) is a beginning of a character that more bytes could complete.
 bool utf8_is_partial(const char *s, size_t len);

@@ -38,8 +38,7 @@ static bool grow_pieces(struct vocab *v, int32_t id, struct err *e) {
   if (id < v->capacity) return true;
   int32_t capacity = v->capacity ? v->capacity : FIRST_PIECES;
   while (capacity <= id) capacity *= 2;
-  struct vocab_piece *p =
-      mem_grow(v->pieces, (size_t)v->capacity, (size_t)capacity, sizeof *p, "the vocabulary", e);
+  struct vocab_piece *p = mem_grow(v->pieces, (size_t)v->capacity, (size_t)capacity, sizeof *p, "the vocabulary", e);
   if (!p) return false;
   v->pieces = p;
   v->capacity = capacity;
@@ -54,8 +53,8 @@ bool vocab_add(struct vocab *v, int64_t id, const char *piece, size_t len, struc
     return err_set(e, "piece '%.*s' has id %lld; ids go from 0 to %d", shown(len), piece, (long long)id, VOCAB_MAX_ID);
   if (len > INT32_MAX) return err_set(e, "piece %lld is %zu bytes long; pieces are short texts", (long long)id, len);
   if (id < v->size && v->pieces[id].used)
-    return err_set(e, "id %lld belongs to two pieces, '%.64s' and '%.*s'", (long long)id, v->text.data + v->pieces[id].start,
-                   shown(len), piece);
+    return err_set(e, "id %lld belongs to two pieces, '%.64s' and '%.*s'", (long long)id,
+                   v->text.data + v->pieces[id].start, shown(len), piece);
   if (!grow_slots(v, e) || !grow_pieces(v, (int32_t)id, e)) return false;
   int32_t *slot = find_slot(v, piece, len);
   if (*slot) return err_set(e, "piece '%.*s' has two ids, %d and %lld", shown(len), piece, *slot - 1, (long long)id);

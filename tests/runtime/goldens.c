@@ -40,8 +40,8 @@ static void close_case(struct golden *g) {
   mem_free(g->greedy);
 }
 
-int goldens_each(void (*check)(const struct golden *, void *), void *ctx) {
-  json_t *index = json_read_file("tests/goldens/index.json", &e);
+static int each_of(const char *file, void (*check)(const struct golden *, void *), void *ctx) {
+  json_t *index = json_read_file(file, &e);
   if (!index) fail_msg("%s", e.text);
   size_t n = json_array_size(index);
   assert_true(n > 0);
@@ -53,6 +53,10 @@ int goldens_each(void (*check)(const struct golden *, void *), void *ctx) {
   }
   json_decref(index);
   return (int)n;
+}
+
+int goldens_each(void (*check)(const struct golden *, void *), void *ctx) {
+  return each_of("tests/goldens/index.json", check, ctx) + each_of("tests/goldens/nano/index.json", check, ctx);
 }
 
 void opened_open(struct opened *o, const char *model_path, const struct backend_options *options) {

@@ -1,4 +1,4 @@
-// The cases of tests/goldens, made by scripts/make_goldens.sh from Hugging Face transformers.
+// The cases of tests/goldens, random checkpoints and the bundled model, made by scripts/make_goldens.sh from Hugging Face transformers.
 #pragma once
 #include "runtime/base/json.h"
 #include "runtime/base/npy.h"

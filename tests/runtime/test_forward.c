@@ -35,7 +35,7 @@ static float *golden_logits(const struct golden *g, const struct backend_options
 static void check_close(const struct golden *g, void *ctx) {
   const struct backend_options *options = ctx;
   int64_t vocab = g->logits.shape[1];
-  float *logits = golden_logits(g, options, 320), *wanted = g->logits.data;
+  float *logits = golden_logits(g, options, plain.max_rows), *wanted = g->logits.data;
   double worst = 0;
   for (int32_t i = 0; i < g->num_rows; i++) {
     double error = relative_error(logits + g->rows[i] * vocab, wanted + i * vocab, vocab);
@@ -57,7 +57,7 @@ static void check_close_fp64(const struct golden *g, void *ctx) {
   struct backend_options o = plain;
   o.fp64 = true;
   int64_t vocab = g->logits.shape[1];
-  float *logits = golden_logits(g, &o, 320);
+  float *logits = golden_logits(g, &o, plain.max_rows);
   const double *wanted = g->logits_fp64.data;
   for (int32_t i = 0; i < g->num_rows; i++) {
     double diff = 0, norm = 0;
@@ -144,12 +144,12 @@ static void check_cuts(const struct golden *g, void *ctx) {
     o.page_type = type == 1 ? PAGE_F16 : PAGE_F32;
     o.fp64 = type == 2;
     if (o.fp64 && !g->logits_fp64.data) continue; // fp64 is slow
-    float *whole = golden_logits(g, &o, n);
+    float *whole = golden_logits(g, &o, plain.max_rows);
     static const int32_t chunks[] = {1, 2, 5, 16, 17, 64};
     for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
       o.threads = 1 + (int)i % 4;
       o.page_size = (int32_t[]){16, 1, 7, 32, 16, 5}[i];
-      o.num_pages = 320 / o.page_size + 2;
+      o.num_pages = 1000 / o.page_size + 2;
       float *cut = golden_logits(g, &o, chunks[i]);
       same_bits("chunks", g->name, cut, whole, all);
       mem_free(cut);

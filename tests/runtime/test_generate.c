@@ -71,6 +71,36 @@ static void greedy_ids_are_the_goldens(void **state) {
   assert_true(checked > 0);
 }
 
+// The bundled model's own words, over as many tokens as the runner-up is clearly behind.
+static void the_bundled_model_writes_what_it_learnt(void **state) {
+  (void)state;
+  json_t *list = json_read_file("tests/goldens/nano/greedy.json", &e);
+  if (!list) fail_msg("%s", e.text);
+  struct opened o;
+  opened_open(&o, "runtime/model/nano", &plain);
+  size_t n = json_array_size(list), i;
+  assert_true(n > 3);
+  for (i = 0; i < n; i++) {
+    const json_t *c = json_array_get(list, i), *prompt = json_object_get(c, "prompt_ids"), *ids = json_object_get(c, "ids");
+    struct ids from = {0};
+    for (size_t j = 0; j < json_array_size(prompt); j++) assert_ok(ids_push(&from, (int32_t)json_integer_value(json_array_get(prompt, j)), &e));
+    struct session s;
+    struct generated out;
+    struct generate_options go = greedy((int64_t)json_array_size(ids));
+    session_init(&s, &o.forward, true, 512);
+    assert_ok(generate(&s, NULL, from.data, from.count, &go, &out, &e));
+    assert_true(json_number_value(json_object_get(c, "least_margin")) > 1e-3);
+    for (size_t j = 0; j < json_array_size(ids); j++)
+      if (out.ids.data[j] != json_integer_value(json_array_get(ids, j)))
+        fail_msg("%s: token %zu is %d", json_string_value(json_object_get(c, "prompt")), j, out.ids.data[j]);
+    generated_free(&out);
+    session_free(&s);
+    ids_free(&from);
+  }
+  opened_close(&o);
+  json_decref(list);
+}
+
 static bool third_id(void *ctx, int32_t id) {
   (void)id;
   return ++*(int *)ctx < 3;
@@ -211,6 +241,7 @@ static void every_allocation_may_fail(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(cached_equals_uncached_to_the_bit), cmocka_unit_test(greedy_ids_are_the_goldens),
+      cmocka_unit_test(the_bundled_model_writes_what_it_learnt),
       cmocka_unit_test(generation_ends_for_its_reasons),   cmocka_unit_test(rewound_sessions_go_on_exactly),
       cmocka_unit_test(a_full_cache_is_an_error_that_can_be_survived), cmocka_unit_test(every_allocation_may_fail)};
   return cmocka_run_group_tests(tests, NULL, NULL);

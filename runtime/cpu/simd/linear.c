@@ -17,12 +17,35 @@ _Static_assert(CPU_PAD % VW == 0, "padding covers the last vector");
 
 INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// Memory is asked for the next four rows, or those AHEAD bytes on, while these are summed: the processor's own prefetcher follows four streams only
+// when each is longer than a page. Of long rows each stream asks for its successor; short rows are asked for in the order in which they lie.
+enum { AHEAD = 4096, LONG_ROW = 4096 };
+
+struct prefetch {
+  uintptr_t start;      // of what is asked for while the first bytes of the rows are summed
+  int64_t spread, rate; // from stream to stream; bytes asked for by each for a byte of a row
+};
+
+INLINE struct prefetch prefetch_plan(enum dtype t, const uint8_t *row, int64_t k) {
+  int64_t row_bytes = is_float(t) ? k * (unit_bytes(t) / VW) : k / unit_elements(t) * unit_bytes(t), four = 4 * row_bytes;
+  int64_t step = is_float(t) ? 64 : unit_bytes(t); // bytes of a row between two calls of prefetch
+  uintptr_t start = (uintptr_t)row + (uintptr_t)((AHEAD + four - 1) / four * four); // may lie behind the weights: nothing is read
+  return row_bytes < LONG_ROW ? (struct prefetch){start, step, 4} : (struct prefetch){start, row_bytes, 1};
+}
+
+INLINE void prefetch(const struct prefetch *p, int64_t done, int64_t bytes) {
+  UNROLL for (int i = 0; i < 4; i++)
+    for (int64_t b = 0; b < bytes; b += 64)
+      __builtin_prefetch((const void *)(p->start + (uintptr_t)(done * p->rate + i * p->spread + b)), 0, 3);
+}
+
 // acc[i] += the products of n elements of weight row i.
-INLINE void dot_chunk(enum dtype t, const uint8_t *const row[4], const float *x, int64_t n, vf acc[4]) {
+INLINE void dot_chunk(enum dtype t, const uint8_t *const row[4], const float *x, int64_t n, struct prefetch next, vf acc[4]) {
   int64_t k = 0, bytes = 0;
   if (is_float(t)) {
     for (; k + VW <= n; k += VW, bytes += unit_bytes(t)) {
       vf xv = vf_load(x + k);
+      if (bytes % 64 == 0) prefetch(&next, bytes, 64);
       UNROLL for (int i = 0; i < 4; i++) acc[i] = vf_fma(load_floats(t, row[i] + bytes), xv, acc[i]);
     }
     if (k == n) return;
@@ -33,6 +56,7 @@ INLINE void dot_chunk(enum dtype t, const uint8_t *const row[4], const float *x,
   for (; k < n; k += unit_elements(t), bytes += unit_bytes(t)) {
     struct scales s[4];
     bool plain = unit_elements(t) == 32;
+    prefetch(&next, bytes, unit_bytes(t));
     if (!plain) UNROLL for (int i = 0; i < 4; i++) load_scales(t, row[i] + bytes, &s[i]);
     UNROLL for (int j = 0; j < unit_elements(t) / 32; j++) {
       const float *xj = x + k + 32 * j;
@@ -48,11 +72,13 @@ INLINE void dot_chunk(enum dtype t, const uint8_t *const row[4], const float *x,
 
 INLINE v4f dot(enum dtype t, const uint8_t *const row[4], const float *x, int64_t k) {
   v4f sum = {0};
+  struct prefetch next = prefetch_plan(t, row[0], k);
   for (int64_t k0 = 0; k0 < k; k0 += LINEAR_CHUNK) {
     int64_t bytes = k0 / unit_elements(t) * unit_bytes(t);
     const uint8_t *const chunk[4] = {row[0] + bytes, row[1] + bytes, row[2] + bytes, row[3] + bytes};
     vf acc[4] = {{0}, {0}, {0}, {0}};
-    dot_chunk(t, chunk, x + k0, at_most(LINEAR_CHUNK, k - k0), acc);
+    dot_chunk(t, chunk, x + k0, at_most(LINEAR_CHUNK, k - k0), next, acc);
+    next.start += (uintptr_t)(next.rate * (LINEAR_CHUNK / unit_elements(t) * unit_bytes(t)));
     sum += vf_sum4(acc[0], acc[1], acc[2], acc[3]);
   }
   return sum;
