@@ -44,20 +44,23 @@ __device__ __forceinline__ uint4 load_stream(const void *p) {
   return v;
 }
 
-// The sum of squares of a row of n fp32 values by one warp: lane l adds the pieces l, l + 32, ... of four values in ascending order, a butterfly adds the
-// lanes. Every kernel that norms a row uses this pattern, so that its bits do not depend on which one did.
+// The sum of squares of a row of n fp32 values, a multiple of four, by one warp: lane l adds the pieces l, l + 32, ... of four values in ascending order, a
+// butterfly adds the lanes. Every kernel that norms a row uses this pattern, so that its bits do not depend on which one did. Eight loads at a time: a row is
+// one or two latencies long.
 __device__ __forceinline__ float sum_of_squares(const float *x, int n) {
-  const int lane = threadIdx.x % 32;
+  constexpr int AT_ONCE = 8;
+  const float4 *pieces = reinterpret_cast<const float4 *>(x);
   float s = 0;
-  for (int i = lane * 4; i < n; i += 128) {
-    if (i + 4 <= n) {
-      float4 v = *reinterpret_cast<const float4 *>(x + i);
-      s = __fmaf_rn(v.x, v.x, s);
-      s = __fmaf_rn(v.y, v.y, s);
-      s = __fmaf_rn(v.z, v.z, s);
-      s = __fmaf_rn(v.w, v.w, s);
-    } else {
-      for (int j = i; j < n; j++) s = __fmaf_rn(x[j], x[j], s);
+  for (int i = threadIdx.x % 32; i < n / 4; i += 32 * AT_ONCE) {
+    float4 v[AT_ONCE];
+#pragma unroll
+    for (int u = 0; u < AT_ONCE; u++) v[u] = i + 32 * u < n / 4 ? pieces[i + 32 * u] : make_float4(0, 0, 0, 0);
+#pragma unroll
+    for (int u = 0; u < AT_ONCE; u++) {
+      s = __fmaf_rn(v[u].x, v[u].x, s);
+      s = __fmaf_rn(v[u].y, v[u].y, s);
+      s = __fmaf_rn(v[u].z, v[u].z, s);
+      s = __fmaf_rn(v[u].w, v[u].w, s);
     }
   }
   return warp_sum(s);
@@ -66,3 +69,9 @@ __device__ __forceinline__ float sum_of_squares(const float *x, int n) {
 // x / sqrt(mean(x^2) + eps) * g, rounded to fp16.
 __device__ __forceinline__ float inverse_rms(float sum, int n, float eps) { return rsqrtf(__fadd_rn(__fdiv_rn(sum, (float)n), eps)); }
 __device__ __forceinline__ float normed(float x, float inverse, float gain) { return __fmul_rn(__fmul_rn(x, inverse), gain); }
+
+// Four normed values as fp16.
+__device__ __forceinline__ uint2 normed_halfs(const float4 &v, float inverse, const float4 &g) {
+  return make_uint2(pack_half2(saturated(normed(v.x, inverse, g.x)), saturated(normed(v.y, inverse, g.y))),
+                    pack_half2(saturated(normed(v.z, inverse, g.z)), saturated(normed(v.w, inverse, g.w))));
+}

@@ -28,16 +28,10 @@ PHI3_KERNEL __launch_bounds__(128) phi3_rmsnorm_rows(phi3_rmsnorm p) {
     }
   }
   const float inverse = inverse_rms(sum_of_squares(x, p.hidden), p.hidden, p.eps);
+  const float4 *from = reinterpret_cast<const float4 *>(x), *gain = reinterpret_cast<const float4 *>(p.gain);
   uint2 *y = reinterpret_cast<uint2 *>(p.y + (int64_t)row * p.ldy);
-  for (int i = lane; i < p.ldy / 4; i += 32) {
-    uint2 h = make_uint2(0, 0);
-    if (i < p.hidden / 4) {
-      const float4 v = reinterpret_cast<const float4 *>(x)[i], g = reinterpret_cast<const float4 *>(p.gain)[i];
-      h.x = pack_half2(saturated(normed(v.x, inverse, g.x)), saturated(normed(v.y, inverse, g.y)));
-      h.y = pack_half2(saturated(normed(v.z, inverse, g.z)), saturated(normed(v.w, inverse, g.w)));
-    }
-    y[i] = h;
-  }
+#pragma unroll 4
+  for (int i = lane; i < p.ldy / 4; i += 32) y[i] = i < p.hidden / 4 ? normed_halfs(from[i], inverse, gain[i]) : make_uint2(0, 0);
 }
 
 PHI3_KERNEL __launch_bounds__(128) phi3_rope_rows(phi3_rope p) {

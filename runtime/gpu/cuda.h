@@ -62,6 +62,11 @@ enum { // CUresult
   F(stream_create, "cuStreamCreate", (cu_stream *stream, unsigned flags))                                                            \
   F(stream_destroy, "cuStreamDestroy_v2", (cu_stream stream))                                                                        \
   F(stream_wait, "cuStreamSynchronize", (cu_stream stream))                                                                          \
+  F(event_create, "cuEventCreate", (cu_event *event, unsigned flags))                                                                \
+  F(event_destroy, "cuEventDestroy_v2", (cu_event event))                                                                            \
+  F(event_record, "cuEventRecord", (cu_event event, cu_stream stream))                                                               \
+  F(event_wait, "cuEventSynchronize", (cu_event event))                                                                              \
+  F(event_elapsed, "cuEventElapsedTime", (float *milliseconds, cu_event start, cu_event end))                                        \
   F(capture_begin, "cuStreamBeginCapture_v2", (cu_stream stream, int mode))                                                          \
   F(capture_end, "cuStreamEndCapture", (cu_stream stream, cu_graph *graph))                                                          \
   F(graph_instantiate, "cuGraphInstantiateWithFlags", (cu_graph_exec *exec, cu_graph graph, unsigned long long flags))               \

@@ -17,7 +17,8 @@ struct decode_shape {
 
 static struct decode_shape decode_shape(const struct phi3_weights *w, int32_t rows, bool norm) {
   unsigned chunks = ceil_div(w->groups, PHI3_CHUNK_K / PHI3_GROUP_K), line = rows > 8 ? 17 : 9;
-  struct decode_shape s = {.warps = chunks <= 4 ? 12 / chunks * chunks : 8};
+  unsigned most = norm ? 12 : 4; // with the norm inside, more tiles share it
+  struct decode_shape s = {.warps = chunks <= most ? most / chunks * chunks : chunks < 8 ? chunks : 8};
   s.tiles = s.warps / chunks ? s.warps / chunks : 1;
   s.shared = (s.tiles * chunks * PHI3_TILE_ROWS * line + 3) / 4 * 4 * (unsigned)sizeof(float);
   if (norm) s.shared += (unsigned)rows * (ceil_div((int64_t)w->groups * PHI3_GROUP_K, 64) * 64 + 32) * (unsigned)sizeof(uint16_t);

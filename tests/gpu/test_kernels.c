@@ -1,5 +1,6 @@
 // Every kernel of the list in kernels.h on every shape of its case: against fp64, under many schedules, with its guards, and its figures in the machine code.
 #include "tests/gpu/gpu_test.h"
+#include "runtime/gpu/registry.h"
 
 static struct err e;
 
@@ -74,12 +75,6 @@ static void bits_do_not_depend_on_the_schedule(void **state) {
   walk(all_schedules, test_seed());
 }
 
-static const int registers[] = {
-#define REGISTERS(name, parameters, threads, most) most,
-    PHI3_KERNELS(REGISTERS)
-#undef REGISTERS
-};
-
 static int attribute(enum gpu_kernel k, int what) {
   int v;
   assert_ok(cuda_check(&test_device()->cuda, test_device()->cuda.function_attribute_get(&v, what, test_device()->kernels[k]), "a kernel's figures", &e));
@@ -98,7 +93,7 @@ static void machine_code_keeps_its_figures(void **state) {
     int used = attribute(k, CU_FUNCTION_REGISTERS), local = attribute(k, CU_FUNCTION_LOCAL), shared = attribute(k, CU_FUNCTION_SHARED);
     printf("%-28s %3d registers, %5d bytes of shared memory, %d local\n", gpu_kernel_name(k), used, shared, local);
     if (local) fail_msg("%s: %d bytes of local memory: it spills", gpu_kernel_name(k), local);
-    if (used < 1 || used > registers[k]) fail_msg("%s: %d registers, kernels.h allows %d", gpu_kernel_name(k), used, registers[k]);
+    if (used < 1 || used > gpu_registry[k].registers) fail_msg("%s: %d registers, kernels.h allows %d", gpu_kernel_name(k), used, gpu_registry[k].registers);
   }
 }
 
