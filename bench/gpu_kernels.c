@@ -217,7 +217,7 @@ static void launch(const struct shape *s, union parameters *p) {
   default:
     if (s->kernel >= KERNEL_linear_store && s->kernel <= KERNEL_decode_norm_qkv) CHECK(gpu_linear(&device, epilogue_of(s->kernel), &p->linear, &e));
     else if (s->kernel == KERNEL_attention_merge) CHECK(gpu_launch(&device, s->kernel, (unsigned[]){HEADS, rows, 1}, 96, 0, p, &e));
-    else if (s->kernel >= KERNEL_attention_decode_32) CHECK(gpu_launch(&device, s->kernel, (unsigned[]){(unsigned)p->attention.max_spans, HEADS, rows}, 32, 0, p, &e));
+    else if (s->kernel >= KERNEL_attention_decode_32) CHECK(gpu_launch(&device, s->kernel, (unsigned[]){(unsigned)(p->attention.max_spans + 3) / 4, HEADS, rows}, 128, 0, p, &e));
     else CHECK(gpu_attention(&device, &p->attention, false, (s->rows + PHI3_QUERY_ROWS - 1) / PHI3_QUERY_ROWS, &e));
   }
 }

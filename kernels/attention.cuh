@@ -24,10 +24,36 @@ __device__ __forceinline__ float reference(float m) { return m == -INFINITY ? 0.
 // Key of a group of 16 that column n of score tile t holds.
 __device__ __forceinline__ int permuted_key(int n, int t) { return n / 2 * 4 + n % 2 + 2 * t; }
 
-// Channels 8 j .. 8 j + 7 of a group; zeros beyond head_dim.
-__device__ __forceinline__ uint4 load_channels(const uint16_t *row, int channel, int head_dim) {
+// Channels 8 j .. 8 j + 7 of a group; zeros beyond head_dim and where there is no row.
+__device__ __forceinline__ uint4 load_query(const uint16_t *row, int channel, int head_dim) {
   return row && channel < head_dim ? *reinterpret_cast<const uint4 *>(row + channel) : make_uint4(0, 0, 0, 0);
 }
+
+// The keys [first, last] of one sequence and key-value head that are read. Loads never depend on a condition, so that many are on their way at once: what is asked for
+// outside of [first, last] or head_dim comes from inside. A key's score is masked then, a channel meets a zero of the query, and a value's weight is zero; only the
+// values must be made finite, for 0 x NaN is NaN: see keep.
+struct Source {
+  const uint16_t *keys, *values;
+  const int32_t *table;
+  int32_t page_size, head_dim, kv_heads, kv_head, first, last;
+
+  __device__ __forceinline__ Source(const phi3_attention &p, const phi3_row &info, int kv, int last_key)
+      : keys(p.cache.keys), values(p.cache.values), table(p.cache.block_tables + (int64_t)info.seq * p.cache.table_stride), page_size(p.cache.page_size),
+        head_dim(p.head_dim), kv_heads(p.kv_heads), kv_head(kv), first(max(0, info.position - p.window + 1)), last(last_key) {}
+
+  __device__ __forceinline__ int inside(int key) const { return min(max(key, first), last); }
+
+  // Halfs before the keys or values of a page and this head.
+  __device__ __forceinline__ int64_t page_head(int block) const { return ((int64_t)table[block] * kv_heads + kv_head) * page_size * head_dim; }
+
+  __device__ __forceinline__ uint4 key_piece(int key, int channel) const {
+    const int at = inside(key), block = at / page_size;
+    return *reinterpret_cast<const uint4 *>(keys + page_head(block) + (int64_t)(at - block * page_size) * head_dim + min(channel, head_dim - 8));
+  }
+};
+
+// Masks for `n` halfs (n at most 0: none) of a word that holds halfs 2 i and 2 i + 1.
+__device__ __forceinline__ uint32_t keep(int n, int i) { return n >= 2 * i + 2 ? ~0u : n == 2 * i + 1 ? 0xffffu : 0u; }
 
 // Partial softmax of rows g (index 0) and g + 8 (index 1) over one span. l is this lane's share of the sum of weights.
 template <int CHANNEL_TILES> struct Partial {

@@ -25,34 +25,16 @@ template <int HEAD_DIM> struct Shape {
   static_assert(PHI3_TILE_KEYS * GROUPS * 4 % THREADS == 0, "the keys are whole pieces a thread");
 };
 
-// The keys [first, last] of one sequence and head that a block may read.
-struct Source {
-  const uint16_t *keys, *values;
-  const int32_t *table;
-  int32_t page_size, head_dim, kv_heads, kv_head, first, last;
-
-  __device__ __forceinline__ int64_t page_head(int key) const {
-    return ((int64_t)table[key / page_size] * kv_heads + kv_head) * page_size * head_dim;
-  }
-
-  __device__ __forceinline__ uint4 key_piece(int key, int channel) const {
-    if (key < first || key > last || channel >= head_dim) return make_uint4(0, 0, 0, 0);
-    return *reinterpret_cast<const uint4 *>(keys + page_head(key) + (int64_t)(key % page_size) * head_dim + channel);
-  }
-
-  // Eight keys of one channel; those beyond the last are zero, for an unwritten slot may hold anything and 0 x NaN is NaN.
-  __device__ __forceinline__ uint4 value_piece(int key, int channel) const {
-    if (key + 7 < first || key > last || channel >= head_dim) return make_uint4(0, 0, 0, 0);
-    uint4 v = *reinterpret_cast<const uint4 *>(values + page_head(key) + (int64_t)channel * page_size + key % page_size);
-    if (key + 7 <= last) return v;
-    const int n = last - key + 1; // 1 to 7 halfs stay
-    v.x &= n >= 2 ? ~0u : 0xffffu;
-    v.y &= n >= 4 ? ~0u : n == 3 ? 0xffffu : 0u;
-    v.z &= n >= 6 ? ~0u : n == 5 ? 0xffffu : 0u;
-    v.w &= n == 7 ? 0xffffu : 0u;
-    return v;
-  }
-};
+// Eight keys of one channel, zeros beyond the last key and where none is seen.
+__device__ __forceinline__ uint4 value_piece(const Source &s, int key, int channel) {
+  const int at = s.inside(key) & ~7, block = at / s.page_size, n = key + 7 < s.first ? 0 : s.last - key + 1;
+  uint4 v = *reinterpret_cast<const uint4 *>(s.values + s.page_head(block) + (int64_t)min(channel, s.head_dim - 1) * s.page_size + (at - block * s.page_size));
+  v.x &= keep(n, 0);
+  v.y &= keep(n, 1);
+  v.z &= keep(n, 2);
+  v.w &= keep(n, 3);
+  return v;
+}
 
 template <int HEAD_DIM> __device__ __forceinline__ void load_keys(uint4 (&r)[Shape<HEAD_DIM>::K_PIECES], const Source &s, int tile_key) {
 #pragma unroll
@@ -75,7 +57,7 @@ template <int HEAD_DIM> __device__ __forceinline__ void load_values(uint4 (&r)[S
 #pragma unroll
   for (int i = 0; i < Shape<HEAD_DIM>::V_PIECES; i++) {
     const int piece = threadIdx.x + i * THREADS, group = piece / (HEAD_DIM * 2), channel = piece / 2 % HEAD_DIM;
-    if (piece < Shape<HEAD_DIM>::V_ALL) r[i] = s.value_piece(tile_key + group * 16 + piece % 2 * 8, channel);
+    if (piece < Shape<HEAD_DIM>::V_ALL) r[i] = value_piece(s, tile_key + group * 16 + piece % 2 * 8, channel);
   }
 }
 
@@ -97,7 +79,7 @@ template <int HEAD_DIM> __device__ __forceinline__ void copy_keys(const Source &
 template <int HEAD_DIM> __device__ __forceinline__ void copy_values(const Source &s, int tile_key, uint4 *sv) {
 #pragma unroll 2
   for (int piece = threadIdx.x; piece < Shape<HEAD_DIM>::V_ALL; piece += THREADS)
-    sv[piece] = s.value_piece(tile_key + piece / (HEAD_DIM * 2) * 16 + piece % 2 * 8, piece / 2 % HEAD_DIM);
+    sv[piece] = value_piece(s, tile_key + piece / (HEAD_DIM * 2) * 16 + piece % 2 * 8, piece / 2 % HEAD_DIM);
 }
 
 // The queries come from L1 each time: kept in registers they would make them spill.
@@ -110,7 +92,7 @@ __device__ __forceinline__ void scores(float (&s)[SCORE_TILES][4], const uint16_
     for (int i = 0; i < 4; i++) s[t][i] = 0;
 #pragma unroll
   for (int k = 0; k < Shape<HEAD_DIM>::GROUPS; k++) {
-    const uint4 a0 = load_channels(q[0], k * 32 + j * 8, head_dim), a1 = load_channels(q[1], k * 32 + j * 8, head_dim);
+    const uint4 a0 = load_query(q[0], k * 32 + j * 8, head_dim), a1 = load_query(q[1], k * 32 + j * 8, head_dim);
 #pragma unroll
     for (int t = 0; t < SCORE_TILES; t++) {
       const uint4 b = *reinterpret_cast<const uint4 *>(sk + (t / 2 * 16 + permuted_key(g, t % 2)) * Shape<HEAD_DIM>::STRIDE + k * 32 + j * 8);
@@ -160,8 +142,7 @@ template <int HEAD_DIM> __device__ __forceinline__ void attention(const phi3_att
   const int head = blockIdx.y, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, j = threadIdx.x % 4;
   const phi3_row info = p.row_info[block.first_row];
   const int last = info.position + block.count - 1;
-  const Source source = {p.cache.keys, p.cache.values, p.cache.block_tables + (int64_t)info.seq * p.cache.table_stride, p.cache.page_size, p.head_dim,
-                         p.kv_heads, head / (p.heads / p.kv_heads), max(0, info.position - p.window + 1), last};
+  const Source source(p, info, head / (p.heads / p.kv_heads), last);
   const int row[2] = {warp * 16 + g, warp * 16 + g + 8}, position[2] = {info.position + row[0], info.position + row[1]};
   const uint16_t *q[2];
 #pragma unroll

@@ -44,26 +44,44 @@ __device__ __forceinline__ uint4 load_stream(const void *p) {
   return v;
 }
 
-// The sum of squares of a row of n fp32 values, a multiple of four, by one warp: lane l adds the pieces l, l + 32, ... of four values in ascending order, a
-// butterfly adds the lanes. Every kernel that norms a row uses this pattern, so that its bits do not depend on which one did. Eight loads at a time: a row is
-// one or two latencies long.
+__device__ __forceinline__ float4 load_float4(const float4 *p) { // the compiler would cut it in two where it sees fit
+  float4 v;
+  asm volatile("ld.global.v4.f32 {%0,%1,%2,%3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(p) : "memory");
+  return v;
+}
+
+__device__ __forceinline__ float add_squares(const float4 &v, float s) {
+  return __fmaf_rn(v.w, v.w, __fmaf_rn(v.z, v.z, __fmaf_rn(v.y, v.y, __fmaf_rn(v.x, v.x, s))));
+}
+
+// The sum of squares of a row of n fp32 values, a multiple of four. Chain c of 128 adds the pieces c, c + 128, ... of four values in ascending order; a butterfly
+// adds 32 neighbouring chains, and the four sums are added as (0 + 1) + (2 + 3). Every kernel that norms a row uses this pattern, so that its bits do
+// not depend on which one did: here one warp has all chains, in rmsnorm a warp has 32 of them.
+constexpr int NORM_CHAINS = 128;
+__device__ __forceinline__ float sum_of_chains(const float (&w)[4]) { return __fadd_rn(__fadd_rn(w[0], w[1]), __fadd_rn(w[2], w[3])); }
+
 __device__ __forceinline__ float sum_of_squares(const float *x, int n) {
-  constexpr int AT_ONCE = 8;
+  constexpr int AT_ONCE = 2; // pieces of each chain on their way
   const float4 *pieces = reinterpret_cast<const float4 *>(x);
-  float s = 0;
-  for (int i = threadIdx.x % 32; i < n / 4; i += 32 * AT_ONCE) {
-    float4 v[AT_ONCE];
+  float s[4] = {};
+  for (int i = threadIdx.x % 32; i < n / 4; i += NORM_CHAINS * AT_ONCE) {
+    float4 v[AT_ONCE][4];
 #pragma unroll
-    for (int u = 0; u < AT_ONCE; u++) v[u] = i + 32 * u < n / 4 ? pieces[i + 32 * u] : make_float4(0, 0, 0, 0);
+    for (int u = 0; u < AT_ONCE; u++)
 #pragma unroll
-    for (int u = 0; u < AT_ONCE; u++) {
-      s = __fmaf_rn(v[u].x, v[u].x, s);
-      s = __fmaf_rn(v[u].y, v[u].y, s);
-      s = __fmaf_rn(v[u].z, v[u].z, s);
-      s = __fmaf_rn(v[u].w, v[u].w, s);
-    }
+      for (int c = 0; c < 4; c++) {
+        const int at = i + NORM_CHAINS * u + 32 * c;
+        v[u][c] = load_float4(pieces + min(at, n / 4 - 1));
+        if (at >= n / 4) v[u][c] = make_float4(0, 0, 0, 0);
+      }
+#pragma unroll
+    for (int u = 0; u < AT_ONCE; u++)
+#pragma unroll
+      for (int c = 0; c < 4; c++) s[c] = add_squares(v[u][c], s[c]);
   }
-  return warp_sum(s);
+#pragma unroll
+  for (int c = 0; c < 4; c++) s[c] = warp_sum(s[c]);
+  return sum_of_chains(s);
 }
 
 // x / sqrt(mean(x^2) + eps) * g, rounded to fp16.

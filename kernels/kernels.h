@@ -118,7 +118,7 @@ struct phi3_embed {
 };
 
 // With add: x[row] += add[row] first. Then y[row] = x / sqrt(mean(x^2) + eps) * gain in fp16, zeros in columns hidden .. ldy. `from` picks the rows of x: y's row r
-// is made from x's row from[r]; null: r. Grid ceil(rows / 4), 128 threads, a warp a row.
+// is made from x's row from[r]; null: r. Grid rows, 128 threads.
 struct phi3_rmsnorm {
   PHI3_PTR(float) x;           // fp32 [., hidden]
   PHI3_PTR(const float) add;   // fp32 [rows, hidden] or null; not with `from`
@@ -170,7 +170,7 @@ struct phi3_sample {
 // x registers) blocks an SM fit; none of them spills). runtime/gpu/registry.h tells bytes and operations; tests and benchmarks walk this list.
 #define PHI3_KERNELS(K)                          \
   K(embed_rows, phi3_embed, 128, 64)             \
-  K(rmsnorm_rows, phi3_rmsnorm, 128, 64)         \
+  K(rmsnorm_rows, phi3_rmsnorm, 128, 104)        \
   K(rope_rows, phi3_rope, 128, 64)               \
   K(append_rows, phi3_append, 128, 64)           \
   K(copy_pages, phi3_copy_page, 256, 64)         \
@@ -178,26 +178,26 @@ struct phi3_sample {
   K(linear_add, phi3_linear, 256, 208)           \
   K(linear_silu, phi3_linear, 256, 208)          \
   K(linear_qkv, phi3_linear, 256, 208)           \
-  K(decode_store_8, phi3_linear, 384, 128)       \
-  K(decode_add_8, phi3_linear, 384, 128)         \
-  K(decode_silu_8, phi3_linear, 384, 128)        \
-  K(decode_qkv_8, phi3_linear, 384, 128)         \
-  K(decode_store_16, phi3_linear, 384, 128)      \
-  K(decode_add_16, phi3_linear, 384, 128)        \
-  K(decode_silu_16, phi3_linear, 384, 128)       \
-  K(decode_qkv_16, phi3_linear, 384, 128)        \
-  K(decode_norm_store, phi3_linear, 384, 128)    \
-  K(decode_norm_silu, phi3_linear, 384, 128)     \
-  K(decode_norm_qkv, phi3_linear, 384, 128)      \
+  K(decode_store_8, phi3_linear, 256, 104)       \
+  K(decode_add_8, phi3_linear, 256, 104)         \
+  K(decode_silu_8, phi3_linear, 256, 104)        \
+  K(decode_qkv_8, phi3_linear, 256, 104)         \
+  K(decode_store_16, phi3_linear, 256, 104)      \
+  K(decode_add_16, phi3_linear, 256, 104)        \
+  K(decode_silu_16, phi3_linear, 256, 104)       \
+  K(decode_qkv_16, phi3_linear, 256, 104)        \
+  K(decode_norm_store, phi3_linear, 256, 104)    \
+  K(decode_norm_silu, phi3_linear, 256, 104)     \
+  K(decode_norm_qkv, phi3_linear, 256, 104)      \
   K(attention_prefill_32, phi3_attention, 128, 128) \
   K(attention_prefill_64, phi3_attention, 128, 192) \
   K(attention_prefill_80, phi3_attention, 128, 232) \
   K(attention_prefill_96, phi3_attention, 128, 248) \
   K(attention_prefill_128, phi3_attention, 128, 255) \
-  K(attention_decode_32, phi3_attention, 32, 128) \
-  K(attention_decode_64, phi3_attention, 32, 160) \
-  K(attention_decode_80, phi3_attention, 32, 200) \
-  K(attention_decode_96, phi3_attention, 32, 200) \
-  K(attention_decode_128, phi3_attention, 32, 255) \
+  K(attention_decode_32, phi3_attention, 128, 128) \
+  K(attention_decode_64, phi3_attention, 128, 192) \
+  K(attention_decode_80, phi3_attention, 128, 224) \
+  K(attention_decode_96, phi3_attention, 128, 255) \
+  K(attention_decode_128, phi3_attention, 128, 255) \
   K(attention_merge, phi3_attention, 128, 64)    \
   K(sample_rows, phi3_sample, 1024, 64)

@@ -82,7 +82,7 @@ __device__ __forceinline__ void norm_rows(const phi3_linear &p, uint16_t *x, int
     const float inverse = inverse_rms(sum_of_squares(r, p.hidden), p.hidden, p.eps);
     uint2 *to = reinterpret_cast<uint2 *>(x + row * stride);
 #pragma unroll 4
-    for (int i = threadIdx.x; i < padded / 4; i += blockDim.x) to[i] = i < p.hidden / 4 ? normed_halfs(from[i], inverse, gain[i]) : make_uint2(0, 0);
+    for (int i = threadIdx.x; i < padded / 4; i += blockDim.x) to[i] = i < p.hidden / 4 ? normed_halfs(load_float4(from + i), inverse, load_float4(gain + i)) : make_uint2(0, 0);
   }
   __syncthreads();
 }
@@ -151,7 +151,7 @@ template <class Epilogue, int COLUMNS, bool NORM> __device__ __forceinline__ voi
   PHI3_KERNEL __launch_bounds__(256) phi3_decode_##name##_16(phi3_linear p) { linear<Epilogue, 2, false>(p); }
 
 #define PHI3_DECODE_NORM(name, Epilogue) \
-  PHI3_KERNEL __launch_bounds__(384, 2) phi3_decode_norm_##name(phi3_linear p) { linear<Epilogue, 1, true>(p); }
+  PHI3_KERNEL __launch_bounds__(256, 3) phi3_decode_norm_##name(phi3_linear p) { linear<Epilogue, 1, true>(p); }
 
 PHI3_DECODE(store, EpilogueStore)
 PHI3_DECODE(add, EpilogueAdd)

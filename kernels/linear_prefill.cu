@@ -1,6 +1,6 @@
 // linear for many rows: y = x W^T on the tensor cores, with four epilogues.
 //
-// Shapes: struct phi3_linear. Grid (ceil(tiles / 8), ceil(rows / 128)), 256 threads. A block computes 128 packed rows x 128 tokens; its eight warps stand
+// Shapes: struct phi3_linear. Grid (ceil(tiles / 8) x ceil(rows / 128)), 256 threads; blocks that run together share rows and weights in L2: see where_to. A block computes 128 packed rows x 128 tokens; its eight warps stand
 // 2 x 4, each 64 x 32. A step of 32 k brings 8 KiB of weights and 8 KiB of activations: from global memory to registers while the step before is
 // multiplied, then to the other half of shared memory (Turing has no cp.async). Both operands lie in shared memory in the order in which the lanes want them, so every access is
 // a 16-byte one without conflicts and no ldmatrix is needed. 12 such loads feed 64 mma: 48 cycles of the shared-memory port for 128 of the tensor cores.
@@ -19,6 +19,18 @@ static_assert(TILES * 64 == PIECES && TOKENS * 4 == PIECES, "both operands of a 
 static_assert(PIECES == 2 * THREADS, "a thread carries two pieces of each");
 static_assert((TILES / WARP_TILES) * (TOKENS / 8 / WARP_COLUMNS) * 32 == THREADS, "the warps cover the block's tile");
 static_assert(PHI3_CHUNK_K % PHI3_GROUP_K == 0, "a chunk is whole steps");
+
+// Which 128 x 128 of the output a block computes. Neighbours in the grid share a tile of weights: the blocks of rows come first, eight at a time, so that the 40 of one
+// wave stand at most 8 x 5 and read each step's weights and activations from DRAM about once.
+struct Place {
+  int tile0, row0;
+};
+__device__ __forceinline__ Place where_to(const phi3_linear &p) {
+  constexpr int GROUP = 8;
+  const int tile_blocks = (p.w.tiles + TILES - 1) / TILES, row_blocks = (p.rows + TOKENS - 1) / TOKENS;
+  const int group = blockIdx.x / (GROUP * tile_blocks), in_group = blockIdx.x % (GROUP * tile_blocks), height = min(GROUP, row_blocks - group * GROUP);
+  return {in_group / height * TILES, (group * GROUP + in_group % height) * TOKENS};
+}
 
 struct Stage {
   uint4 w[2], x[2];
@@ -73,7 +85,8 @@ __device__ __forceinline__ void multiply(float (&acc)[WARP_TILES][WARP_COLUMNS][
 
 template <class Epilogue> __device__ __forceinline__ void linear(const phi3_linear &p) {
   __shared__ uint4 sw[2][PIECES], sx[2][PIECES];
-  const int tile0 = blockIdx.x * TILES, row0 = blockIdx.y * TOKENS;
+  const Place place = where_to(p);
+  const int tile0 = place.tile0, row0 = place.row0;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_tile = warp / 4 * WARP_TILES, warp_column = warp % 4 * WARP_COLUMNS;
   const Loader loader(p, tile0, row0);
   float total[WARP_TILES][WARP_COLUMNS][4] = {};

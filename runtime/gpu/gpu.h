@@ -16,7 +16,6 @@ enum {
   GPU_MAX_MODULES = 8,
   GPU_GRAPHS = 32,
   GPU_NORM_ROWS = 2,       // rows at most with which a decode kernel norms them itself
-  GPU_NORM_SHARED = 32768, // bytes of shared memory at most for that: two blocks an SM
   GPU_SPLIT_ROWS = 16,     // rows at a time of decode attention: what `partial` has room for
 };
 
