@@ -56,8 +56,8 @@ template <int HEAD_DIM> __device__ __forceinline__ void store_keys(const uint4 (
 template <int HEAD_DIM> __device__ __forceinline__ void load_values(uint4 (&r)[Shape<HEAD_DIM>::V_PIECES], const Source &s, int tile_key) {
 #pragma unroll
   for (int i = 0; i < Shape<HEAD_DIM>::V_PIECES; i++) {
-    const int piece = threadIdx.x + i * THREADS, group = piece / (HEAD_DIM * 2), channel = piece / 2 % HEAD_DIM;
-    if (piece < Shape<HEAD_DIM>::V_ALL) r[i] = value_piece(s, tile_key + group * 16 + piece % 2 * 8, channel);
+    const int piece = min((int)threadIdx.x + i * THREADS, Shape<HEAD_DIM>::V_ALL - 1), group = piece / (HEAD_DIM * 2), channel = piece / 2 % HEAD_DIM;
+    r[i] = value_piece(s, tile_key + group * 16 + piece % 2 * 8, channel);
   }
 }
 
@@ -164,15 +164,13 @@ template <int HEAD_DIM> __device__ __forceinline__ void attention(const phi3_att
     if (S::AHEAD) store_values<HEAD_DIM>(values, sv);
     else copy_values<HEAD_DIM>(source, tile_key, sv);
     __syncthreads(); // the keys are used up, the values are there
-    if (S::AHEAD && tile + 1 < end) load_keys<HEAD_DIM>(keys, source, tile_key + PHI3_TILE_KEYS);
+    if (S::AHEAD) load_keys<HEAD_DIM>(keys, source, tile_key + PHI3_TILE_KEYS);
     const bool edge = tile_key + PHI3_TILE_KEYS - 1 > info.position + warp * 16 || info.position + warp * 16 + 15 - tile_key >= p.window;
     scale_and_mask(s, p.scale, tile_key, position, p.window, edge);
     online_step(span, s);
     apply_weights<HEAD_DIM>(span, s, reinterpret_cast<const uint16_t *>(sv));
-    if (tile + 1 < end) {
-      if (S::AHEAD) store_keys<HEAD_DIM>(keys, sk);
-      else copy_keys<HEAD_DIM>(source, tile_key + PHI3_TILE_KEYS, sk);
-    }
+    if (S::AHEAD) store_keys<HEAD_DIM>(keys, sk); // after the last tile: keys that nobody reads
+    else copy_keys<HEAD_DIM>(source, tile_key + PHI3_TILE_KEYS, sk);
     __syncthreads(); // the values are used up, the next keys are there
     if ((tile + 1) % (PHI3_SPAN_KEYS / PHI3_TILE_KEYS) == 0 || tile + 1 == end) merge(earlier, span);
   }

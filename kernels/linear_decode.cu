@@ -102,7 +102,7 @@ struct Job {
 };
 
 // Shared memory: chunk sums, floats [tiles_per_block][chunks][16 packed rows][8 COLUMNS + 1 rows]; then, with the norm, the rows.
-template <class Epilogue, int COLUMNS, bool NORM> __device__ __forceinline__ void linear(const phi3_linear &p) {
+template <template <int> class Epilogue, int COLUMNS, bool NORM> __device__ __forceinline__ void linear(const phi3_linear &p) {
   extern __shared__ uint4 shared[];
   constexpr int ROWS = 8 * COLUMNS, LINE = ROWS + 1;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
@@ -135,12 +135,14 @@ template <class Epilogue, int COLUMNS, bool NORM> __device__ __forceinline__ voi
     const int local = i / (8 * ROWS), row = i / 8 % ROWS, g = i % 8, tile = blockIdx.x * tiles_per_block + local;
     if (row >= p.rows || tile >= p.w.tiles) continue;
     const float *from = partial + (local * chunks * PHI3_TILE_ROWS + g) * LINE + row;
-    float lo = 0, hi = 0;
+    const int rows[1] = {row};
+    const Epilogue<1> epilogue(p, rows);
+    float lo[1] = {0}, hi[1] = {0};
     for (int c = 0; c < chunks; c++) {
-      lo += from[c * PHI3_TILE_ROWS * LINE];
-      hi += from[(c * PHI3_TILE_ROWS + 8) * LINE];
+      lo[0] += from[c * PHI3_TILE_ROWS * LINE];
+      hi[0] += from[(c * PHI3_TILE_ROWS + 8) * LINE];
     }
-    Epilogue::put(p, tile, g, row, lo, hi);
+    epilogue.put(p, tile, g, rows, lo, hi);
   }
 }
 

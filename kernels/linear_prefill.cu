@@ -19,6 +19,7 @@ static_assert(TILES * 64 == PIECES && TOKENS * 4 == PIECES, "both operands of a 
 static_assert(PIECES == 2 * THREADS, "a thread carries two pieces of each");
 static_assert((TILES / WARP_TILES) * (TOKENS / 8 / WARP_COLUMNS) * 32 == THREADS, "the warps cover the block's tile");
 static_assert(PHI3_CHUNK_K % PHI3_GROUP_K == 0, "a chunk is whole steps");
+static_assert(WARP_TILES == 4, "the step's products are spelt out for four tiles");
 
 // Which 128 x 128 of the output a block computes. Neighbours in the grid share a tile of weights: the blocks of rows come first, eight at a time, so that the 40 of one
 // wave stand at most 8 x 5 and read each step's weights and activations from DRAM about once.
@@ -36,28 +37,24 @@ struct Stage {
   uint4 w[2], x[2];
 };
 
+// Beyond the last tile, row or step the last one is loaded again and its products are dropped: loads that depend on no condition are all on their way at once.
 struct Loader {
   const uint4 *w[2], *x[2]; // where this thread's pieces of step 0 are
-  bool has_w[2], has_x[2];
+  int last;
 
-  __device__ __forceinline__ Loader(const phi3_linear &p, int tile0, int row0) {
+  __device__ __forceinline__ Loader(const phi3_linear &p, int tile0, int row0) : last(p.w.groups - 1) {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      int piece = threadIdx.x + i * THREADS, tile = tile0 + piece / 64, row = row0 + piece / 4;
-      has_w[i] = tile < p.w.tiles;
-      has_x[i] = row < p.rows;
+      const int piece = threadIdx.x + i * THREADS, tile = min(tile0 + piece / 64, p.w.tiles - 1), row = min(row0 + piece / 4, p.rows - 1);
       w[i] = reinterpret_cast<const uint4 *>(p.w.data) + (int64_t)tile * p.w.groups * 64 + piece % 64;
       x[i] = reinterpret_cast<const uint4 *>(p.x + (int64_t)row * p.ldx) + piece % 4;
     }
   }
 
-  __device__ __forceinline__ void load(Stage &s, int group) const {
-    const uint4 zero = make_uint4(0, 0, 0, 0);
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      s.w[i] = has_w[i] ? w[i][(int64_t)group * 64] : zero;
-      s.x[i] = has_x[i] ? x[i][(int64_t)group * 4] : zero;
-    }
+  __device__ __forceinline__ void load(Stage &s, int step, int i) const {
+    const int64_t group = min(step, last);
+    s.w[i] = w[i][group * 64];
+    s.x[i] = x[i][group * 4];
   }
 };
 
@@ -69,21 +66,28 @@ __device__ __forceinline__ void store(const Stage &s, uint4 *w, uint4 *x) {
   }
 }
 
-__device__ __forceinline__ void multiply(float (&acc)[WARP_TILES][WARP_COLUMNS][4], const uint4 *w, const uint4 *x) {
+// Operands of a warp's products in registers: one tile of weights, and all of its tokens.
+struct Weights {
+  uint4 lo, hi;
+  __device__ __forceinline__ void load(const uint4 *w, int tile) { lo = w[tile * 64], hi = w[tile * 64 + 32]; }
+};
+
+struct Tokens {
   uint4 b[WARP_COLUMNS];
+  __device__ __forceinline__ void load(const uint4 *x) {
 #pragma unroll
-  for (int u = 0; u < WARP_COLUMNS; u++) b[u] = x[u * 32];
-#pragma unroll
-  for (int t = 0; t < WARP_TILES; t++) {
-    uint4 lo = w[t * 64], hi = w[t * 64 + 32];
-#pragma unroll
-    for (int s = 0; s < 4; s++)
-#pragma unroll
-      for (int u = 0; u < WARP_COLUMNS; u++) mma_m16n8k8(acc[t][u], word(lo, s), word(hi, s), word(b[u], s));
+    for (int u = 0; u < WARP_COLUMNS; u++) b[u] = x[u * 32];
   }
+};
+
+__device__ __forceinline__ void multiply(float (&acc)[WARP_COLUMNS][4], const Weights &w, const Tokens &x) {
+#pragma unroll
+  for (int s = 0; s < 4; s++)
+#pragma unroll
+    for (int u = 0; u < WARP_COLUMNS; u++) mma_m16n8k8(acc[u], word(w.lo, s), word(w.hi, s), word(x.b[u], s));
 }
 
-template <class Epilogue> __device__ __forceinline__ void linear(const phi3_linear &p) {
+template <template <int> class Epilogue> __device__ __forceinline__ void linear(const phi3_linear &p) {
   __shared__ uint4 sw[2][PIECES], sx[2][PIECES];
   const Place place = where_to(p);
   const int tile0 = place.tile0, row0 = place.row0;
@@ -91,20 +95,36 @@ template <class Epilogue> __device__ __forceinline__ void linear(const phi3_line
   const Loader loader(p, tile0, row0);
   float total[WARP_TILES][WARP_COLUMNS][4] = {};
   Stage stage;
-  loader.load(stage, 0);
+  loader.load(stage, 0, 0);
+  loader.load(stage, 0, 1);
   store(stage, sw[0], sx[0]);
   __syncthreads();
+  // Operands are loaded a tile ahead of their products; those of a step's last tile are multiplied behind the barrier, while the next step's first are on their way.
+  const uint4 *w = &sw[0][warp_tile * 64 + lane], *x = &sx[0][warp_column * 32 + lane];
+  Weights even, odd;
+  Tokens tokens, next_tokens;
+  even.load(w, 0);
+  tokens.load(x);
   int buffer = 0;
   for (int chunk = 0; chunk < p.w.groups; chunk += PHI3_CHUNK_K / PHI3_GROUP_K) {
     const int end = min(chunk + PHI3_CHUNK_K / PHI3_GROUP_K, p.w.groups);
     float acc[WARP_TILES][WARP_COLUMNS][4] = {};
     for (int group = chunk; group < end; group++) {
-      const bool more = group + 1 < p.w.groups;
-      if (more) loader.load(stage, group + 1);
-      multiply(acc, &sw[buffer][warp_tile * 64 + lane], &sx[buffer][warp_column * 32 + lane]);
-      if (more) store(stage, sw[buffer ^ 1], sx[buffer ^ 1]); // last read before the barrier of the step before
-      __syncthreads();
+      loader.load(stage, group + 1, 0);
+      odd.load(w + buffer * PIECES, 1);
+      multiply(acc[0], even, tokens);
+      loader.load(stage, group + 1, 1);
+      even.load(w + buffer * PIECES, 2);
+      multiply(acc[1], odd, tokens);
+      odd.load(w + buffer * PIECES, 3);
+      multiply(acc[2], even, tokens);
       buffer ^= 1;
+      store(stage, sw[buffer], sx[buffer]); // last read before the barrier of the step before
+      __syncthreads();
+      even.load(w + buffer * PIECES, 0);
+      next_tokens.load(x + buffer * PIECES);
+      multiply(acc[3], odd, tokens);
+      tokens = next_tokens;
     }
 #pragma unroll
     for (int t = 0; t < WARP_TILES; t++)
@@ -113,17 +133,19 @@ template <class Epilogue> __device__ __forceinline__ void linear(const phi3_line
 #pragma unroll
         for (int i = 0; i < 4; i++) total[t][u][i] += acc[t][u][i];
   }
+  constexpr int ROWS = 2 * WARP_COLUMNS; // of a thread
+  int row[ROWS];
+#pragma unroll
+  for (int n = 0; n < ROWS; n++) row[n] = row0 + (warp_column + n / 2) * 8 + lane % 4 * 2 + n % 2;
+  const Epilogue<ROWS> epilogue(p, row);
 #pragma unroll
   for (int t = 0; t < WARP_TILES; t++) {
     const int tile = tile0 + warp_tile + t;
     if (tile >= p.w.tiles) break;
+    float lo[ROWS], hi[ROWS];
 #pragma unroll
-    for (int u = 0; u < WARP_COLUMNS; u++)
-#pragma unroll
-      for (int i = 0; i < 2; i++) {
-        const int row = row0 + (warp_column + u) * 8 + lane % 4 * 2 + i;
-        if (row < p.rows) Epilogue::put(p, tile, lane / 4, row, total[t][u][i], total[t][u][i + 2]);
-      }
+    for (int n = 0; n < ROWS; n++) lo[n] = total[t][n / 2][n % 2], hi[n] = total[t][n / 2][n % 2 + 2];
+    epilogue.put(p, tile, lane / 4, row, lo, hi);
   }
 }
 
