@@ -1,11 +1,12 @@
-// Rotary positions (Su et al., 2021). With fp32 arithmetic the angles are Hugging Face's, which rounds frequencies and angles to fp32:
-// at position 4000 an angle's last place is 2e-4, so that a better angle would be another model. Each step of that formula is
-// rounded as theirs is, and cos and sin are those of the rounded angle. (Their powf is off by a unit in one frequency of some hundred, and
-// not in the same one on every machine.) With fp64 everything is double.
+// Rotary positions (Su et al., 2021). With fp32 arithmetic the angles are Hugging Face's, which rounds frequencies and
+// angles to fp32: at position 4000 an angle's last place is 2e-4, so that a better angle would be another model. Each
+// step of that formula is rounded as theirs is, and cos and sin are those of the rounded angle. (Their powf is off by a
+// unit in one frequency of some hundred, and not in the same one on every machine.) With fp64 everything is double.
 #include "runtime/cpu/cpu.h"
 #include <math.h>
 
-// 1 / (factor * base^(2 i / rotary_dim)): in fp32 the exponent, the power, the product and the quotient are each rounded.
+// 1 / (factor * base^(2 i / rotary_dim)): in fp32 the exponent, the power, the product and the quotient are each
+// rounded.
 void rope_inv_freq(const struct config *c, bool fp64, bool long_factors, double *inv_freq) {
   const double *factors = c->rope != ROPE_LONGROPE ? NULL : long_factors ? c->long_factor : c->short_factor;
   for (int32_t i = 0; i < c->rotary_dim / 2; i++) {
