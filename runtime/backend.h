@@ -75,7 +75,8 @@ struct backend_ops {
   void (*close)(struct backend *b);
 };
 
-// The reference: plain C, fp32 or fp64. NULL and an error on failure.
+// The reference: fp32 by tuned loops, or fp64 by plain ones. PHI3_ISA in the environment (baseline, v3, v4) overrides the choice of instruction
+// set: bits agree within one. NULL and an error on failure.
 struct backend *cpu_backend_open(const struct model *m, const struct backend_options *o, struct err *e);
 // Bytes of one page of all layers.
 int64_t backend_page_bytes(const struct config *c, const struct backend_options *o);
