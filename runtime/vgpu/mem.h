@@ -40,10 +40,9 @@ struct vg_alloc {
   void *owner;                 // the context that it belongs to
   unsigned flags;              // as given to cuMemHostAlloc / cuMemHostRegister
   _Atomic uint64_t *written;   // one bit per byte, bit 0 of word 0 is byte (base & ~63); NULL: all counts as written
-  atomic_bool all_written;     // short cut: every byte was written
+  _Atomic uint64_t prefix;     // bytes from the start that are all written, whatever their bits say
   _Atomic uint64_t *cells;     // race cells, one per 4 bytes (race.h); NULL: not tracked
   atomic_bool kernel_written;  // some kernel stored here
-  uint64_t cookie;             // for the race check: launch that last cleared the cells
 };
 
 enum vg_where_kind { VG_NOWHERE, VG_INSIDE, VG_PAST_END, VG_BEFORE, VG_FREED };
@@ -63,11 +62,11 @@ uint64_t vg_mem_alloc(uint64_t size, uint64_t align, enum vg_mem_kind kind, cons
 bool vg_mem_adopt(void *p, uint64_t size, enum vg_mem_kind kind, void *owner, unsigned flags);
 // Frees what starts at `base`. false: nothing of that kind starts there. was_freed tells a double free from a wrong pointer.
 bool vg_mem_free(uint64_t base, enum vg_mem_kind kind, bool *was_freed);
-// Frees everything that belongs to `owner`.
-void vg_mem_free_owner(void *owner);
+// Some allocation of an owner, NULL when it has none left: for freeing all of them.
+struct vg_alloc *vg_mem_first_of(const void *owner);
 
-// The allocation that holds addr; false if none. A copy: fields that change are read through the pointers in it.
-// The struct itself stays valid until the allocation is freed.
+// The allocation that holds addr, NULL if none. It stays valid until it is freed; frees wait for kernels (vg_mem_free is
+// called with the device lock of the API held).
 struct vg_alloc *vg_mem_find(uint64_t addr);
 // True if [addr, addr+size) lies in one allocation, then *host is where its bytes are.
 bool vg_mem_range(uint64_t addr, uint64_t size, uint8_t **host, struct vg_alloc **alloc);
@@ -75,9 +74,14 @@ void vg_mem_nearby(uint64_t addr, struct vg_nearby *out);
 // Number that grows at every free: a cached lookup is good while it stays the same.
 extern atomic_uint_fast64_t vg_mem_generation;
 
+// Sets up the address space (once; later calls are free). checks: keep written bits and race cells. false: no address space.
+bool vg_mem_open(bool checks);
 void vg_mem_info(uint64_t *free_bytes, uint64_t *total);
 // Calls f for every live allocation, in order of address, holding the lock.
 void vg_mem_each(void (*f)(const struct vg_alloc *a, void *arg), void *arg);
+
+// Forgets every access recorded for the race check.
+void vg_mem_clear_cells(void);
 
 // Marks bytes as written (copies, memset, constant initializers); asks whether all are.
 void vg_mem_mark(struct vg_alloc *a, uint64_t addr, uint64_t size);
