@@ -63,8 +63,9 @@ struct vg_launch {
   void (*locate)(const void *module, uint32_t pc, struct vg_where *out);
   // Kept here.
   _Atomic int error;     // CUresult; 0 while all is well
-  uint16_t epoch;        // of the race cells
-  struct vg_order *order; // happens-before between blocks (race.c)
+  uint32_t epoch;        // of the race cells
+  bool races;            // more than one block, and checks are on
+  struct vg_order *order; // happens-before between blocks (race.h)
 };
 
 enum vg_op { VG_LOAD, VG_STORE, VG_ATOMIC, VG_LOAD_STRONG, VG_STORE_STRONG }; // strong: volatile, relaxed, acquire, release
@@ -98,11 +99,13 @@ struct vg_worker {
   uint32_t shared_size;
   struct vg_span span[VG_SPANS];
   struct vg_shared_state *state; // race.c: shadow and clocks of the block
-  struct vg_order_block *order;
+  uint64_t acquired;        // race.h: the launch's clock when this block last read through an atomic
+  uint32_t phase;           // publications of this block so far, 15 at most
+  bool fenced;              // a fence since the last publication
   bool checks;              // VGPU_CHECK is not off
 };
 
-// A worker for blocks with up to max_shared bytes. false: no memory.
+// A zeroed or fresh worker made ready. false: no memory.
 bool vg_worker_init(struct vg_worker *w);
 void vg_worker_free(struct vg_worker *w);
 
@@ -121,19 +124,33 @@ bool vg_shared_access(struct vg_worker *w, unsigned warp, struct vg_access *a);
 void vg_sync_block(struct vg_worker *w, uint32_t warps);
 // A *.sync instruction of one warp (bar.warp.sync, shfl, vote, match, mma, ldmatrix, ...): orders its lanes.
 void vg_sync_warp(struct vg_worker *w, unsigned warp);
-// membar/fence of gpu or system scope (scope_block false) or block scope.
+// membar/fence of gpu or system scope (scope_block false) or block scope. Call it also before an atom/red/st.release and
+// after an atom/ld.acquire of that scope.
 void vg_fence(struct vg_worker *w, unsigned warp, bool scope_block);
+
+// How VGPU_CHECK stands: 0 off, 1 on, 2 strict.
+int vg_check_mode(void);
 
 // A finding of the interpreter's own at one lane (lane >= 32: the whole warp). Returns false when the launch must end.
 bool vg_report(struct vg_worker *w, unsigned warp, unsigned lane, uint32_t pc, enum vg_finding_kind kind, const char *fmt, ...)
     __attribute__((format(printf, 6, 7)));
+// The same with the launch's error given: 0 only warns.
+bool vg_report_error(struct vg_worker *w, unsigned warp, unsigned lane, uint32_t pc, enum vg_finding_kind kind, int error,
+                     const char *fmt, ...) __attribute__((format(printf, 7, 8)));
 // Same for what is outside a kernel.
 void vg_report_host(enum vg_finding_kind kind, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+// A module is unloaded: its address no longer stands for the places found in it.
+void vg_forget_module(const void *module);
+// Says how often each finding came, at exit.
+void vg_report_summary(void);
 
 // The buffer of a kernel's printf: text is appended by the kernel's threads and goes to stdout at vg_print_flush (called by
 // the driver API where a program synchronises, and at exit).
 void vg_print(const char *text, size_t len);
 void vg_print_flush(void);
+void vg_print_limit(size_t bytes); // cuCtxSetLimit PRINTF_FIFO_SIZE; default 1 MiB
+size_t vg_print_get_limit(void);
 // Formats as CUDA's printf: fmt as in the kernel, args the packed vprintf buffer (device layout, each argument aligned to its
 // size). read(ctx, addr, buf, cap) fetches a device string for %s, false if it cannot. Returns the number of arguments, or -1 for a
 // null format, as vprintf does.
@@ -145,6 +162,7 @@ int vg_printf(const char *fmt, const uint8_t *args, size_t args_size,
 VG_EXPORT unsigned vgpuFindings(int kind);
 VG_EXPORT const char *vgpuFindingText(unsigned i); // NULL past the last; valid until vgpuFindingsReset
 VG_EXPORT int vgpuFindingKind(unsigned i);
+VG_EXPORT unsigned long long vgpuFindingCount(unsigned i); // occurrences at that place
 VG_EXPORT void vgpuFindingsReset(void);
 VG_EXPORT const char *vgpuFindingKindName(int kind);
 
