@@ -240,7 +240,7 @@ static void block_end(void *block) {
 }
 
 struct vgpu_counters *vgpu_counters_open(const struct vgpu_code *code, const struct vgpu_func *kernel, uint64_t num_blocks,
-                                         bool trace_wanted, size_t trace_bytes) {
+                                         bool trace_wanted, size_t trace_bytes, uint64_t trace_blocks) {
   struct vgpu_counters *c = calloc(1, sizeof *c);
   if (!c) return NULL;
   c->code = code;
@@ -249,6 +249,7 @@ struct vgpu_counters *vgpu_counters_open(const struct vgpu_code *code, const str
   pthread_mutex_init(&c->lock, NULL);
   if (trace_wanted && t4_code_build(&c->t4, code, kernel)) {
     uint64_t most = num_blocks < UINT64_C(1) << 20 ? num_blocks : UINT64_C(1) << 20;
+    if (trace_blocks && trace_blocks < most) most = trace_blocks;
     c->trace.num_blocks = num_blocks;
     c->trace_limit = c->trace.num_traced = most;
     c->trace.blocks = calloc(most, sizeof *c->trace.blocks);

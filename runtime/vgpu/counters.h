@@ -62,10 +62,10 @@ struct t4_trace;
 struct t4_code;
 struct vgpu_counters;
 
-// Counters for one launch of a kernel. trace: also keep what the T4 model replays, as much as trace_bytes allow (blocks with
-// the lowest numbers are kept). code NULL is for tests of the parts below only. NULL: no memory.
+// Counters for one launch of a kernel. trace: also keep what the T4 model replays, as much as trace_bytes (and, unless 0,
+// trace_blocks) allow: the blocks with the lowest numbers. NULL: no memory.
 struct vgpu_counters *vgpu_counters_open(const struct vgpu_code *code, const struct vgpu_func *kernel, uint64_t num_blocks,
-                                         bool trace, size_t trace_bytes);
+                                         bool trace, size_t trace_bytes, uint64_t trace_blocks);
 void vgpu_counters_close(struct vgpu_counters *c);
 const struct vgpu_observer *vgpu_counters_observer(struct vgpu_counters *c);
 const struct vgpu_counts *vgpu_counters_get(const struct vgpu_counters *c);
