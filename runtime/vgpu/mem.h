@@ -39,6 +39,7 @@ struct vg_alloc {
   const char *name;            // a variable's name, else NULL; owned by the module
   void *owner;                 // the context that it belongs to
   unsigned flags;              // as given to cuMemHostAlloc / cuMemHostRegister
+  const void *pool;            // the memory pool that it came from, NULL: none
   _Atomic uint64_t *written;   // one bit per byte, bit 0 of word 0 is byte (base & ~63); NULL: all counts as written
   _Atomic uint64_t prefix;     // bytes from the start that are all written, whatever their bits say
   _Atomic uint64_t *cells;     // race cells, one per 4 bytes (race.h); NULL: not tracked
