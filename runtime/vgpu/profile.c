@@ -54,7 +54,7 @@ struct vgpu_profile *vgpu_profile_open(const char **error) {
 
 bool vgpu_profile_close(struct vgpu_profile *p) {
   if (!p) return true;
-  bool ok = !p->path || profile_write(p->path, p->table->name, p->records, p->num);
+  bool ok = !p->path || vgpu_profile_write(p->path, p->table->name, p->records, p->num);
   for (size_t i = 0; i < p->num; i++) free(p->records[i].kernel);
   free(p->records);
   free(p->path);

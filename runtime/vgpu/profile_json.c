@@ -129,7 +129,7 @@ static void put_kernel(FILE *f, const struct profile_record *records, size_t num
   fprintf(f, "}");
 }
 
-bool profile_write(const char *path, const char *config, const struct profile_record *records, size_t num) {
+bool vgpu_profile_write(const char *path, const char *config, const struct profile_record *records, size_t num) {
   FILE *f = fopen(path, "w");
   if (!f) return false;
   fprintf(f, "{\n  \"format\": \"vgpu-profile 1\",\n  \"device\": \"Tesla T4, virtual\",\n  \"memory_configuration\": \"%s\",\n", config);

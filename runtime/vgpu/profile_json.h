@@ -14,6 +14,6 @@ struct profile_record {
 };
 
 // All launches, then one entry a kernel with the sums. false: not written.
-bool profile_write(const char *path, const char *config, const struct profile_record *records, size_t num);
+bool vgpu_profile_write(const char *path, const char *config, const struct profile_record *records, size_t num);
 
 #endif

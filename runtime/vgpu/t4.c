@@ -12,7 +12,8 @@ struct t4_occupancy t4_occupancy_of(const struct t4_table *t, unsigned threads, 
   unsigned warps = threads ? (threads + 31) / 32 : 1;
   unsigned per_warp = round_up((registers ? registers : 1) * 32, t->register_unit);
   unsigned by_threads = t->max_warps / warps;
-  unsigned by_registers = t->registers / per_warp / t->warp_allocation * t->warp_allocation / warps;
+  // Each scheduler has a quarter of the registers, and a block's warps are dealt to all four.
+  unsigned by_registers = t->registers / t->schedulers / per_warp * t->schedulers / round_up(warps, t->warp_allocation);
   unsigned by_shared = shared ? t->shared_max / round_up(shared, t->shared_unit) : t->max_blocks;
   struct t4_occupancy o = {by_threads, 0, "threads"};
   if (t->max_blocks < o.blocks) o.blocks = t->max_blocks, o.limited_by = "blocks";
@@ -31,7 +32,7 @@ struct chip {
   uint64_t *next;      // by SM: when it has to be looked at
   const struct t4_trace *trace;
   uint64_t started, count; // blocks
-  uint64_t half_cycle; // when half of the blocks had been started
+  uint64_t *start;     // by block: the cycle it was started in
   unsigned per_sm;
 };
 
@@ -41,6 +42,7 @@ static void chip_close(struct chip *c) {
   free(c->out);
   free(c->in);
   free(c->next);
+  free(c->start);
   t4_mem_close(c->mem);
 }
 
@@ -51,7 +53,8 @@ static bool chip_open(struct chip *c, const struct t4_launch *l) {
   c->out = calloc(n, sizeof *c->out);
   c->in = calloc(n, sizeof *c->in);
   c->next = calloc(n, sizeof *c->next);
-  bool ok = c->mem && c->sms && c->out && c->in && c->next;
+  c->start = calloc(c->count, sizeof *c->start);
+  bool ok = c->mem && c->sms && c->out && c->in && c->next && c->start;
   // The driver gives shared memory 32 KiB where the resident blocks fit in it, else 64; L1 has the rest.
   unsigned l1 = c->t->l1_shared_total - (l->shared * c->per_sm <= 32768 ? 32768 : 65536);
   for (unsigned i = 0; ok && i < n; i++) {
@@ -66,9 +69,9 @@ static bool chip_open(struct chip *c, const struct t4_launch *l) {
 static void start_blocks(struct chip *c, uint64_t now) {
   for (unsigned i = 0; i < c->t->num_sms && c->started < c->count; i++) {
     if (t4_sm_blocks(c->sms[i]) >= c->per_sm) continue;
+    c->start[c->started] = now;
     t4_sm_start_block(c->sms[i], &c->trace->blocks[c->started++], now);
     c->next[i] = now;
-    if (c->started == (c->count + 1) / 2) c->half_cycle = now;
   }
 }
 
@@ -179,17 +182,22 @@ static void name_bound(struct t4_estimate *e, const double *cycles, const struct
   e->share = 1;
 }
 
+// Cycles that a further block adds once the chip is full: whole waves apart, so that a wave's rhythm does not matter; without
+// the first wave, which fills the pipelines, where there are enough.
+static double pace(const struct chip *c, uint64_t cycles) {
+  uint64_t wave = (uint64_t)c->per_sm * c->t->num_sms, last = c->count - 1;
+  if (c->count <= wave) return (double)cycles / (double)wave;
+  uint64_t waves = last / wave > 1 ? last / wave - 1 : 1;
+  return (double)(c->start[last] - c->start[last - waves * wave]) / (double)(waves * wave);
+}
+
 static void fill_estimate(struct t4_estimate *e, const struct t4_table *t, const struct chip *c, const struct totals *x,
                           uint64_t cycles) {
   const struct t4_mem_stats *m = t4_mem_stats(c->mem);
   double limit[T4_NUM_LIMITS] = {0}, scale = (double)e->blocks / (double)c->count;
   limit_cycles(t, x, m, limit);
   name_bound(e, limit, x, (double)cycles);
-  // Blocks beyond the replayed ones go on at the pace of the second half.
-  e->cycles = (double)cycles;
-  uint64_t second = c->count - (c->count + 1) / 2;
-  if (e->blocks > c->count && second)
-    e->cycles += (double)(e->blocks - c->count) * (double)(cycles - c->half_cycle) / (double)second;
+  e->cycles = (double)cycles + (double)(e->blocks - c->count) * pace(c, cycles);
   e->us = e->cycles / t->clock_mhz;
   for (int i = 0; i < T4_NUM_LIMITS; i++) e->limit_us[i] = limit[i] * scale / t->clock_mhz;
   if (e->bound == T4_LIMIT_LATENCY) e->limit_us[T4_LIMIT_LATENCY] = e->us;
