@@ -4,6 +4,14 @@
 
 enum { LANES = 32, BANKS = 32, MAX_WORDS = 8 };
 
+// All lanes, side by side: the common case, whose counts need no search.
+static bool side_by_side(uint32_t mask, const uint64_t *addr, unsigned bytes) {
+  if (mask != UINT32_MAX) return false;
+  uint64_t off = 0;
+  for (unsigned i = 1; i < LANES; i++) off |= addr[i] ^ (addr[0] + (uint64_t)i * bytes);
+  return !off;
+}
+
 // Puts a sector into the sorted list if it is not there. Lanes mostly come in order, so the search starts at the end.
 static unsigned place(uint64_t *sectors, uint32_t *extra, unsigned *n, uint64_t sector) {
   unsigned i = *n;
@@ -20,6 +28,10 @@ static unsigned place(uint64_t *sectors, uint32_t *extra, unsigned *n, uint64_t 
 unsigned vgpu_sectors(uint32_t mask, const uint64_t *addr, unsigned bytes, uint64_t *sectors, uint32_t *written) {
   unsigned n = 0;
   if (bytes > 64) bytes = 64;
+  if (bytes <= 32 && addr[0] % 32 == 0 && side_by_side(mask, addr, bytes)) {
+    for (; n < bytes; n++) sectors[n] = addr[0] / 32 + n, written[n] = UINT32_MAX;
+    return n;
+  }
   for (unsigned lane = 0; lane < LANES; lane++) {
     if (!(mask >> lane & 1)) continue;
     for (unsigned done = 0; done < bytes;) {
@@ -68,12 +80,14 @@ static unsigned group_passes(uint32_t mask, const uint64_t *addr, unsigned bytes
 unsigned vgpu_shared_wavefronts(uint32_t mask, const uint64_t *addr, unsigned bytes) {
   if (bytes > 16) bytes = 16;
   unsigned lanes = bytes <= 4 ? 32 : bytes <= 8 ? 16 : 8, passes = 0;
+  if (bytes >= 4 && side_by_side(mask, addr, bytes)) return LANES / lanes;
   struct words before = {.n = 0};
   for (unsigned first = 0; first < LANES; first += lanes) passes += group_passes(mask, addr, bytes, first, lanes, &before);
   return passes;
 }
 
 unsigned vgpu_shared_ideal(uint32_t mask, const uint64_t *addr, unsigned bytes) {
+  if (bytes >= 4 && bytes <= 16 && side_by_side(mask, addr, bytes)) return bytes / 4;
   struct words all = {.n = 0};
   for (unsigned lane = 0; lane < LANES; lane++) {
     if (!(mask >> lane & 1)) continue;
