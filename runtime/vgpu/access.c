@@ -21,6 +21,7 @@ void vg_worker_free(struct vg_worker *w) {
 
 void vg_launch_begin(struct vg_launch *l) {
   atomic_init(&l->error, 0);
+  vg_mem_reap();
   if (!vg_order_begin(l)) atomic_store(&l->error, 2);
 }
 
@@ -85,9 +86,10 @@ static bool report_misaligned(struct vg_worker *w, unsigned warp, unsigned lane,
                    (unsigned long long)a->addr[lane], a->width);
 }
 
+// Through its global address constant memory can be written: kernels that have read it may or may not see that.
 static bool report_const(struct vg_worker *w, unsigned warp, unsigned lane, const struct vg_access *a, const struct vg_alloc *alloc) {
-  return vg_report(w, warp, lane, a->pc, VG_WRITE_CONST, "%u-byte %s at 0x%llx in constant memory%s%s", a->width, op_name(a),
-                   (unsigned long long)a->addr[lane], alloc->name ? ", variable " : "", alloc->name ? alloc->name : "");
+  return vg_report_error(w, warp, lane, a->pc, VG_WRITE_CONST, vg_check_mode() == 2 ? 719 : 0, "%u-byte %s at 0x%llx in constant memory%s%s",
+                         a->width, op_name(a), (unsigned long long)a->addr[lane], alloc->name ? ", variable " : "", alloc->name ? alloc->name : "");
 }
 
 // Lane i at lane 0 + i * width, all lanes active?
@@ -146,7 +148,7 @@ static bool access_apart(struct vg_worker *w, unsigned warp, struct vg_access *a
     struct vg_span s;
     if (!load_span(&s, addr) || !in_span(&s, addr, a->width)) return report_bounds(w, warp, lane, a);
     if (addr % a->width) return report_misaligned(w, warp, lane, a, "address");
-    if (s.alloc->kind == VG_MEM_CONST && a->op != VG_LOAD && a->op != VG_LOAD_STRONG) return report_const(w, warp, lane, a, s.alloc);
+    if (s.alloc->kind == VG_MEM_CONST && a->op != VG_LOAD && a->op != VG_LOAD_STRONG && !report_const(w, warp, lane, a, s.alloc)) return false;
     a->ptr[lane] = (uint8_t *)(uintptr_t)(addr + (uint64_t)s.alloc->delta);
     if (!judge(w, warp, a, s.alloc, 1u << lane)) return false;
   }
@@ -162,7 +164,7 @@ bool vg_global_access(struct vg_worker *w, unsigned warp, struct vg_access *a) {
   if (s->generation != atomic_load_explicit(&vg_mem_generation, memory_order_relaxed) || a->addr[first] - s->lo >= s->size)
     if (!load_span(s, a->addr[first])) return report_bounds(w, warp, first, a);
   struct vg_alloc *alloc = s->alloc;
-  if (alloc->kind == VG_MEM_CONST && a->op != VG_LOAD && a->op != VG_LOAD_STRONG) return report_const(w, warp, first, a, alloc);
+  if (alloc->kind == VG_MEM_CONST && a->op != VG_LOAD && a->op != VG_LOAD_STRONG && !report_const(w, warp, first, a, alloc)) return false;
   uint64_t delta = (uint64_t)alloc->delta, width = a->width;
   if (is_contiguous(a) && in_span(s, a->addr[0], width * VG_LANES) && !(a->addr[0] & (width - 1))) {
     a->base = (uint8_t *)(uintptr_t)(a->addr[0] + delta);

@@ -8,7 +8,7 @@ static CUmemorytype memory_type(const struct vg_alloc *a) {
 
 static bool on_host(const struct vg_alloc *a) { return !a->delta; }
 
-static CUcontext context_handle(const struct vg_alloc *a) { return ((struct vg_context *)a->owner)->handle; }
+static CUcontext context_handle(const struct vg_alloc *a) { return a->owner ? ((struct vg_context *)a->owner)->handle : NULL; }
 
 static CUresult get(void *data, CUpointer_attribute attribute, CUdeviceptr ptr) {
   struct vg_alloc *a = vg_mem_find(ptr);

@@ -28,6 +28,7 @@ static struct {
   size_t count, cap;
   uint64_t cursor;           // where the next allocation is tried, as an offset in the range
   uint64_t used, serial;
+  struct vg_alloc *grave;    // freed ones that a kernel may still look at, chained by `pool`
   struct freed freed[FREED_RECORDS];
   size_t num_freed;
 } g = {.lock = PTHREAD_RWLOCK_INITIALIZER};
@@ -212,8 +213,18 @@ static void remove_at(size_t i) {
     if (g.checks) drop(g.written + at / 8, n / 8), drop(g.cells + at * 2, n * 2);
     g.used -= n;
   }
-  free(a);
+  a->pool = g.grave;
+  g.grave = a;
   atomic_fetch_add(&vg_mem_generation, 1);
+}
+
+void vg_mem_reap(void) {
+  pthread_rwlock_wrlock(&g.lock);
+  for (struct vg_alloc *a; (a = g.grave);) {
+    g.grave = (struct vg_alloc *)(uintptr_t)a->pool;
+    free(a);
+  }
+  pthread_rwlock_unlock(&g.lock);
 }
 
 static bool freed_here(uint64_t base) {
@@ -237,7 +248,7 @@ struct vg_alloc *vg_mem_first_of(const void *owner) {
   pthread_rwlock_rdlock(&g.lock);
   struct vg_alloc *a = NULL;
   for (size_t i = 0; i < g.count && !a; i++)
-    if (g.table[i]->owner == owner) a = g.table[i];
+    if (g.table[i]->owner == owner || !g.table[i]->owner) a = g.table[i];
   pthread_rwlock_unlock(&g.lock);
   return a;
 }

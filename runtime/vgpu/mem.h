@@ -63,11 +63,13 @@ uint64_t vg_mem_alloc(uint64_t size, uint64_t align, enum vg_mem_kind kind, cons
 bool vg_mem_adopt(void *p, uint64_t size, enum vg_mem_kind kind, void *owner, unsigned flags);
 // Frees what starts at `base`. false: nothing of that kind starts there. was_freed tells a double free from a wrong pointer.
 bool vg_mem_free(uint64_t base, enum vg_mem_kind kind, bool *was_freed);
-// Some allocation of an owner, NULL when it has none left: for freeing all of them.
+// Some allocation of an owner, or of nobody (a kernel's malloc); NULL when none is left: for freeing all of them.
 struct vg_alloc *vg_mem_first_of(const void *owner);
 
-// The allocation that holds addr, NULL if none. It stays valid until it is freed; frees wait for kernels (vg_mem_free is
-// called with the device lock of the API held).
+// Drops the records of freed allocations, which kernels may still hold: call it while none runs.
+void vg_mem_reap(void);
+
+// The allocation that holds addr, NULL if none. It stays valid until vg_mem_reap after it was freed.
 struct vg_alloc *vg_mem_find(uint64_t addr);
 // True if [addr, addr+size) lies in one allocation, then *host is where its bytes are.
 bool vg_mem_range(uint64_t addr, uint64_t size, uint8_t **host, struct vg_alloc **alloc);
