@@ -7,6 +7,7 @@
 
 struct vgpu_warp;
 struct vgpu_ins;
+struct link_entry;
 typedef const struct vgpu_ins *(*vgpu_op_fn)(struct vgpu_warp *w, const struct vgpu_ins *d, uint32_t mask);
 
 // What pipe of the SM an instruction needs, for counters and timing.
@@ -115,6 +116,9 @@ struct vgpu_code {
   vgpu_loc *list;
   uint32_t *regs;
   uint32_t max_frame;
+  uint64_t *reach;         // who may call whom, closed: bit g of row f; rows of reach_words
+  uint32_t reach_words;
+  struct link_entry *links; // constant rows that hold addresses of variables
 };
 
 // Decodes a parsed module and takes it over (also on failure). NULL and *e when it holds an instruction that a T4 lacks.

@@ -146,7 +146,8 @@ struct ptx_module {
   size_t text_size;
 };
 
-enum ptx_status { PTX_OK, PTX_SYNTAX, PTX_VERSION, PTX_TARGET, PTX_NO_MEMORY };
+// TARGET: the module is for a newer device. FEATURE: an instruction or directive that a T4 lacks or that is not modelled.
+enum ptx_status { PTX_OK, PTX_SYNTAX, PTX_VERSION, PTX_TARGET, PTX_NO_MEMORY, PTX_FEATURE };
 
 struct ptx_error {
   enum ptx_status status;

@@ -98,7 +98,7 @@ static void type_words(struct ptx_parser *p, struct ptx_var *v) {
     }
     if (ptx_is_dot(p, "v2") || ptx_is_dot(p, "v4")) v->vec = p->word[1] - '0';
     else if (!strcmp(p->word, "texref") || !strcmp(p->word, "samplerref") || !strcmp(p->word, "surfref")) {
-      ptx_fail(p, PTX_TARGET, "textures and surfaces are not modelled (.%s)", p->word);
+      ptx_fail(p, PTX_FEATURE, "textures and surfaces are not modelled (.%s)", p->word);
     } else if (!ptx_type_from(p->word, &v->type)) {
       ptx_fail(p, PTX_SYNTAX, "'.%.40s' in a declaration", p->word);
     }
@@ -215,7 +215,7 @@ static void function_directives(struct ptx_parser *p, struct ptx_func *f) {
       if (p->token != T_STRING) ptx_fail(p, PTX_SYNTAX, ".pragma needs a string");
       ptx_next(p);
       ptx_expect(p, ';');
-    } else ptx_fail(p, PTX_TARGET, "directive '.%.40s' is unknown on sm_75", p->word);
+    } else ptx_fail(p, PTX_FEATURE, "directive '.%.40s' is unknown on sm_75", p->word);
   }
 }
 

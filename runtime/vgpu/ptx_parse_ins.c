@@ -75,7 +75,7 @@ static void address(struct ptx_parser *p, struct ptx_operand *o) {
     o->sub->kind = PTX_OP_INT;
     o->ival = ptx_const_expr(p);
   }
-  if (ptx_is(p, ',')) ptx_fail(p, PTX_TARGET, "textures, surfaces and tensors are not modelled");
+  if (ptx_is(p, ',')) ptx_fail(p, PTX_FEATURE, "textures, surfaces and tensors are not modelled");
   ptx_expect(p, ']');
 }
 

@@ -111,7 +111,7 @@ static struct t4_timing timing_of(const struct vgpu_ins *d, const struct ptx_ins
   return t;
 }
 
-// One instruction: pipe, kind, registers. A guard is a source like any other.
+// One instruction: pipe, kind, registers (a guard is among the sources).
 static bool decode(struct builder *b, uint32_t pc) {
   const struct vgpu_ins *d = &b->code->ins[pc];
   const struct vgpu_meta *meta = &b->code->meta[pc];
@@ -127,14 +127,10 @@ static bool decode(struct builder *b, uint32_t pc) {
   unsigned total = meta->num_dst + meta->num_src;
   for (unsigned i = 0; i < total && i < 64; i++) {
     uint16_t slot;
+    if (regs[i] < VGPU_REG_PRED && regs[i] % 2) continue; // the second half of a 64-bit register goes with the first
     if (!slot_of(b, regs[i], &slot) || !add_slot(b->c, slot)) return false;
     if (i < meta->num_dst) op->num_dst++;
     else op->num_src++;
-  }
-  if (p && p->pred >= 0 && op->num_src < 64) {
-    uint16_t slot;
-    if (!slot_of(b, VGPU_REG_PRED + (uint32_t)p->pred, &slot) || !add_slot(b->c, slot)) return false;
-    op->num_src++;
   }
   return true;
 }
