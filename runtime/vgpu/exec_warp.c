@@ -335,7 +335,12 @@ bool vgpu_meet(struct vgpu_warp *w, const struct vgpu_ins *d, uint32_t m, uint32
     *next = vgpu_suspend(w, d, PATH_SYNC);
     return false;
   }
-  w->active = waiters(w, d, true); // the last has come: it runs the instruction for all
+  uint32_t met = waiters(w, d, true); // the last has come: it runs the instruction for all
+  if (d->op == OP_WARPSYNC) {         // nothing to run; the others may stand in other frames
+    vg_sync_warp(&w->block->vg, w->index);
+    return false;
+  }
+  w->active = met;
   uint32_t all = w->active;
   if (d->guard) all &= PRED((d->guard & 0x7fffffffu) - 1) ^ (0 - (d->guard >> 31));
   *next = d->fn(w, d, all);
