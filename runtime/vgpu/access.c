@@ -38,7 +38,7 @@ bool vg_block_begin(struct vg_worker *w, struct vg_launch *l, uint64_t block_id,
   w->num_threads = l->block[0] * l->block[1] * l->block[2];
   w->num_warps = (w->num_threads + VG_LANES - 1) / VG_LANES;
   w->shared_size = shared_size;
-  w->acquired = 0, w->phase = 0, w->fenced = false;
+  w->acquired = 0, w->phase = 0, w->fenced = w->acquiring = false;
   if (vg_shared_begin(w->state, shared_size, w->checks, &w->shared)) return true;
   int none = 0;
   atomic_compare_exchange_strong(&l->error, &none, 2);
@@ -155,11 +155,11 @@ static bool access_apart(struct vg_worker *w, unsigned warp, struct vg_access *a
   return true;
 }
 
-bool vg_global_access(struct vg_worker *w, unsigned warp, struct vg_access *a) {
+static bool global_access(struct vg_worker *w, unsigned warp, struct vg_access *a) {
   a->base = NULL;
   if (!a->active) return true;
   unsigned first = (unsigned)__builtin_ctz(a->active);
-  if (w->checks && w->launch->races) vg_order_access(w, a);
+  if (w->launch->races) vg_order_before(w);
   struct vg_span *s = &w->span[a->pc % VG_SPANS];
   if (s->generation != atomic_load_explicit(&vg_mem_generation, memory_order_relaxed) || a->addr[first] - s->lo >= s->size)
     if (!load_span(s, a->addr[first])) return report_bounds(w, warp, first, a);
@@ -178,6 +178,12 @@ bool vg_global_access(struct vg_worker *w, unsigned warp, struct vg_access *a) {
     a->ptr[i] = (uint8_t *)(uintptr_t)(addr + delta);
   }
   return bad ? access_apart(w, warp, a) : judge(w, warp, a, alloc, a->active);
+}
+
+bool vg_global_access(struct vg_worker *w, unsigned warp, struct vg_access *a) {
+  if (!global_access(w, warp, a)) return false;
+  if (w->launch->races && a->active) vg_order_after(w, a);
+  return true;
 }
 
 static bool shared_wrong(struct vg_worker *w, unsigned warp, const struct vg_access *a) {

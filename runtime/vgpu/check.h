@@ -102,6 +102,7 @@ struct vg_worker {
   uint64_t acquired;        // race.h: the launch's clock when this block last read through an atomic
   uint32_t phase;           // publications of this block so far, 15 at most
   bool fenced;              // a fence since the last publication
+  bool acquiring;           // an atomic or strong load since `acquired` was read
   bool checks;              // VGPU_CHECK is not off
 };
 

@@ -28,8 +28,9 @@ bool vg_shared_judge(struct vg_worker *w, unsigned warp, const struct vg_access 
 
 bool vg_order_begin(struct vg_launch *l);
 void vg_order_end(struct vg_launch *l);
-// What the access does for order: publishes, acquires.
-void vg_order_access(struct vg_worker *w, const struct vg_access *a);
+// Around the judgement of an access, before it takes place: acquires what the last atomic read, publishes for this one.
+void vg_order_before(struct vg_worker *w);
+void vg_order_after(struct vg_worker *w, const struct vg_access *a);
 // Races of the access's lanes that lie in `alloc`; before the access takes place.
 bool vg_global_judge(struct vg_worker *w, unsigned warp, const struct vg_access *a, struct vg_alloc *alloc, uint32_t lanes);
 

@@ -1,5 +1,6 @@
 // Races between the blocks of a launch. See race.h.
 #include "runtime/vgpu/race.h"
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 struct vg_order {
   _Atomic uint64_t clock; // counts publications
+  _Atomic uint32_t waits;
   uint32_t num_blocks;
   // When block b published its phase p: [b * PHASES + p], 0 not yet. NULL until the first publication.
   _Atomic(_Atomic uint64_t *) published;
@@ -78,10 +80,17 @@ static void publish(struct vg_worker *w) {
   w->fenced = false;
 }
 
-void vg_order_access(struct vg_worker *w, const struct vg_access *a) {
+void vg_order_before(struct vg_worker *w) {
+  if (!w->acquiring) return;
+  w->acquired = atomic_load(&w->launch->order->clock);
+  w->acquiring = false;
+}
+
+void vg_order_after(struct vg_worker *w, const struct vg_access *a) {
   if (a->op == VG_LOAD || a->op == VG_STORE) return;
   if (w->fenced && a->op != VG_LOAD_STRONG) publish(w);
-  if (a->op != VG_STORE_STRONG) w->acquired = atomic_load(&w->launch->order->clock);
+  // What the access reads is known once it has taken place: the clock is read at the next access.
+  if (a->op != VG_STORE_STRONG) w->acquiring = true;
 }
 
 void vg_fence(struct vg_worker *w, unsigned warp, bool scope_block) {
@@ -158,8 +167,20 @@ static void judge_bytes(struct judge *j, _Atomic uint64_t *cells, uint64_t lo, u
   }
 }
 
-static bool leaves_bytes(const struct vg_access *a, unsigned lane) {
-  return a->data && !memcmp(a->ptr[lane], a->data + (size_t)lane * a->width, a->width);
+#define LONG_WAITS 64 // conflicts of a launch for which the other block is waited for with patience
+
+// Is it a store of what is there already? The other block's store may have been judged but not done yet, by a thread that
+// runs at this moment or was interrupted: give it time.
+static bool leaves_bytes(const struct vg_worker *w, const struct vg_access *a, unsigned lane, bool after_write) {
+  if (!a->data) return false;
+  const uint8_t *mine = a->data + (size_t)lane * a->width;
+  bool patient = after_write && atomic_fetch_add_explicit(&w->launch->order->waits, 1, memory_order_relaxed) < LONG_WAITS;
+  for (int i = 0; memcmp(a->ptr[lane], mine, a->width); i++) {
+    if (!after_write || i == (patient ? 400 : 20)) return false;
+    if (i > 10) sched_yield();
+    atomic_thread_fence(memory_order_seq_cst); // read the memory anew
+  }
+  return true;
 }
 
 static bool report(struct vg_worker *w, unsigned warp, unsigned lane, const struct vg_access *a, const struct vg_alloc *alloc,
@@ -188,7 +209,7 @@ bool vg_global_judge(struct vg_worker *w, unsigned warp, const struct vg_access 
     uint64_t off = a->addr[lane] - alloc->base;
     judge_bytes(&j, alloc->cells, off, off + a->width);
     if (!j.found) continue;
-    if (write && leaves_bytes(a, lane)) {
+    if (write && leaves_bytes(w, a, lane, j.found == WRITE_AFTER_WRITE)) {
       j.found = NO_RACE;
       continue;
     }

@@ -70,7 +70,9 @@ K uninit_shared_clean(float *y) {
 // ---- races in shared memory ----
 K race_raw(float *y) { // reads what another warp writes
   __shared__ float s[128];
-  s[threadIdx.x] = threadIdx.x;
+  s[threadIdx.x] = 0;
+  __syncthreads();
+  s[threadIdx.x] = threadIdx.x + 1; // HERE race_raw write
   y[threadIdx.x] = s[127 - threadIdx.x]; // HERE race_raw
 }
 K race_raw_clean(float *y) {
@@ -125,14 +127,14 @@ K race_histogram(int *y, const int *x) { // atomics, then read without a barrier
   __shared__ int h[64];
   h[threadIdx.x] = 0;
   __syncthreads();
-  atomicAdd(&h[x[threadIdx.x] & 63], 1);
+  atomicAdd(&h[63 - (x[threadIdx.x] & 63)], 1);
   y[threadIdx.x] = h[threadIdx.x]; // HERE race_histogram
 }
 K race_histogram_clean(int *y, const int *x) {
   __shared__ int h[64];
   h[threadIdx.x] = 0;
   __syncthreads();
-  atomicAdd(&h[x[threadIdx.x] & 63], 1);
+  atomicAdd(&h[63 - (x[threadIdx.x] & 63)], 1);
   __syncthreads();
   y[threadIdx.x] = h[threadIdx.x];
 }

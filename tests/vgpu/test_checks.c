@@ -144,49 +144,52 @@ static void judge(const struct plan *p, int error) {
     const char *text = vgpuFindingText(i);
     if (vgpuFindingKind(i) != p->kind) fail_msg("%s, seed %s: found something else too: %s", p->kernel, seed, text);
     if (!strstr(text, p->kernel) || !strstr(text, "PTX line ")) fail_msg("no kernel or PTX line in: %s", text);
-    bool inlined = strstr(text, ".hpp:") != NULL; // an intrinsic's own file
+    bool inlined = strstr(text, ".hpp:") || strstr(text, ", in "); // an intrinsic's own file or function
     if (!inlined && p->kind != VG_RACE_SHARED && !strstr(text, place)) fail_msg("%s not in: %s", place, text);
     if (p->says && !strstr(text, p->says)) fail_msg("'%s' not in: %s", p->says, text);
   }
   for (unsigned i = 0; i < vgpuFindings(-1); i++)
-    if (strstr(vgpuFindingText(i), place) || strstr(vgpuFindingText(i), ".hpp:")) return; // a race has two sides, one is the marked
+    if (strstr(vgpuFindingText(i), place) || strstr(vgpuFindingText(i), ".hpp:") || strstr(vgpuFindingText(i), ", in ")) return; // a race has two sides, one is the marked
   fail_msg("%s, seed %s: %s not in: %s", p->kernel, seed, place, vgpuFindingText(0));
 }
 
-static void run(const struct plan *p) {
-  CUcontext ctx;
-  CUmodule m;
-  struct buffers b;
-  OK(cuCtxCreate_v2(&ctx, 0, 0));
-  OK(cuModuleLoadData(&m, ptx));
-  make_buffers(&b, m);
-  vgpuFindingsReset();
-  int error = launch(p, m, &b);
-  judge(p, error);
-  free_buffers(&b);
-  OK(cuCtxDestroy_v2(ctx));
-  vgpuFindingsReset();
+static void set_seed(unsigned s) {
+  static char text[16];
+  snprintf(text, sizeof text, "%u", s);
+  setenv("VGPU_SEED", text, 1);
+  seed = text;
 }
 
-static void run_all(unsigned seeds, bool clean_only) {
-  char text[16];
-  for (unsigned s = 0; s < seeds; s++) {
-    snprintf(text, sizeof text, "%u", s);
-    setenv("VGPU_SEED", text, 1);
-    seed = text;
-    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++)
-      if (!clean_only || plans[i].kind == NONE) run(&plans[i]);
+// A clean kernel may run again in its context, a planted one has mostly ended it.
+static void run(const struct plan *p, unsigned seeds) {
+  CUcontext ctx;
+  CUmodule m;
+  for (unsigned s = 0; s < seeds;) {
+    OK(cuCtxCreate_v2(&ctx, 0, 0));
+    OK(cuModuleLoadData(&m, ptx));
+    do {
+      struct buffers b;
+      set_seed(s++);
+      make_buffers(&b, m);
+      vgpuFindingsReset();
+      int error = launch(p, m, &b);
+      judge(p, error);
+      free_buffers(&b);
+    } while (p->kind == NONE && s < seeds);
+    OK(cuCtxDestroy_v2(ctx));
+    vgpuFindingsReset();
   }
 }
 
 static void test_planted(void **state) {
   (void)state;
-  run_all(6, false);
+  for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) run(&plans[i], 6);
 }
 
 static void test_clean_many_orders(void **state) {
   (void)state;
-  run_all(100, true);
+  for (size_t i = 0; i < sizeof plans / sizeof *plans; i++)
+    if (plans[i].kind == NONE) run(&plans[i], 100);
 }
 
 static const char *nvcc(void) {
@@ -210,7 +213,7 @@ static void test_compiled_here(void **state) { // by the nvcc of this machine: a
     ptx = slurp(out);
     unlink(out);
     assert_non_null(ptx);
-    run_all(2, false);
+    for (size_t k = 0; k < sizeof plans / sizeof *plans; k++) run(&plans[k], 2);
     free(ptx);
   }
   ptx = kept;
