@@ -1,5 +1,6 @@
-// A list scheduler: within each basic block the instruction with the longest path of latencies to the block's end goes first, as
-// a compiler's back end does. Loads are so hoisted above arithmetic that does not need them.
+// A list scheduler: within each basic block the instruction with the longest path of memory latencies to the block's end goes
+// first, others in PTX order. So loads, and the addresses that they need, are hoisted above arithmetic as a compiler's back end does;
+// arithmetic alone is left as it is.
 #include "runtime/vgpu/t4_code.h"
 #include <stdlib.h>
 #include <string.h>
@@ -27,13 +28,13 @@ struct region {
   uint32_t *writer, *reader; // by slot: last writer + 1; head of a list of readers since
 };
 
-// Cycles from an instruction's issue to that of one that needs its result.
+// Cycles from an instruction's issue to that of one that needs its result: of memory only. Warps hide the few cycles of arithmetic.
 static uint32_t latency(const struct t4_op *op) {
   switch ((enum t4_kind)op->kind) {
   case T4_GLOBAL_LOAD: case T4_GLOBAL_ATOM: return 300;
   case T4_SHARED_LOAD: return 35;
   case T4_CONST: return 8;
-  default: return op->latency + 5u;
+  default: return 0;
   }
 }
 

@@ -425,17 +425,12 @@ static uint64_t collect(struct t4_sm *s, struct scheduler *q, const struct t4_op
     *bank = later(*bank, half) + 1;
     last = later(last, *bank);
   }
-  return (last + 1) / 2;
-}
-
-// Three sources in one bank of two: the pipe waits a cycle for the third.
-static unsigned bank_conflict(const struct t4_sm *s, const struct t4_op *op) {
-  unsigned in_bank[4] = {0}, most = 0;
-  for (unsigned i = 0; i < op->num_src; i++) {
-    unsigned n = ++in_bank[s->code->slots[op->slots + op->num_dst + i] % s->t->banks];
-    if (n > most) most = n;
+  // The result takes a turn of its bank too.
+  for (unsigned i = 0; i < op->num_dst; i++) {
+    uint64_t *bank = &q->bank_next[(s->code->slots[op->slots + i] + warp) % s->t->banks];
+    *bank = later(*bank, half) + 1;
   }
-  return most > 2 ? most - 2 : 0;
+  return last / 2; // handed on in the half cycle after the last read
 }
 
 static void issue_alu(struct t4_sm *s, struct scheduler *q, const struct t4_op *op, uint32_t warp, uint64_t now) {
@@ -447,7 +442,7 @@ static void issue_alu(struct t4_sm *s, struct scheduler *q, const struct t4_op *
   q->slot_free[u] = start;
   q->collector_free[c] = stage;
   q->stage_free[u] = enter;
-  q->unit_free[u] = enter + op->interval + (u == T4_FP || u == T4_INT ? bank_conflict(s, op) : 0);
+  q->unit_free[u] = enter + op->interval;
   s->stats.unit_busy[u] += op->interval;
   struct warp *w = &s->warps[warp];
   for (unsigned i = 0; i < op->num_dst; i++)
