@@ -36,7 +36,10 @@ for folder in sys.argv[1:]:
             if not per_thread:
                 versions[base].add(int(version))
 
-names = {re.sub(r"_pt[ds][sz]$", "", n) if re.sub(r"_pt[ds][sz]$", "", n) in names else n for n in names}
+for name in names:
+    plain = re.sub(r"_pt[ds][sz]$", "", name)
+    if plain != name and plain in names:
+        variants[name] = plain
 
 
 def rank(name):

@@ -16,3 +16,5 @@ VG_API CUresult cuGetProcAddress(const char *symbol, void **pfn, int cudaVersion
   *pfn = vg_proc_find(symbol, cudaVersion, (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) != 0, &known);
   return *pfn ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
+ALSO(cuGetProcAddress_v2, cuGetProcAddress_v2_ptsz);
+ALSO(cuGetProcAddress, cuGetProcAddress_ptsz);
