@@ -9,6 +9,9 @@
 #ifdef VG_USE_CUDA_H
 #define __CUDA_API_VERSION_INTERNAL 1
 #include <cuda.h>
+#if __has_include(<cudaProfiler.h>)
+#include <cudaProfiler.h>
+#endif
 #else
 
 #include <stddef.h>
