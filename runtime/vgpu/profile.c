@@ -118,7 +118,9 @@ static void estimate(struct vgpu_profile_launch *l, struct profile_record *r) {
   const struct vgpu_launch_facts *f = &l->facts;
   const struct t4_trace *trace = vgpu_counters_trace(l->counters);
   struct t4_launch launch = {vgpu_counters_code(l->counters), trace, f->block[0] * f->block[1] * f->block[2], f->registers,
-                             f->static_shared + f->dynamic_shared};
+                             f->static_shared + f->dynamic_shared, 0};
+  if (r->counts.warp_instructions)
+    launch.lanes = (double)r->counts.lane_instructions / 32 / (double)r->counts.warp_instructions;
   r->has_estimate = trace && t4_estimate_launch(l->p->table, &launch, &r->estimate);
 }
 

@@ -73,6 +73,7 @@ static void put_estimate(FILE *f, const struct profile_record *r) {
   const struct t4_estimate *e = &r->estimate;
   fprintf(f, "\"estimate\": {\"us\": %.4f, \"cycles\": %.0f, \"bound\": \"%s\", \"bound_share\": %.4f, \"launch_overhead_us\": %.2f",
           e->us, e->cycles, t4_limit_name[e->bound], e->share, e->launch_us);
+  if (e->close != e->bound) fprintf(f, ", \"bound_close_behind\": \"%s\"", t4_limit_name[e->close]);
   fprintf(f, ", \"limits_us\": {");
   for (int i = 0; i < T4_NUM_LIMITS; i++) fprintf(f, "%s\"%s\": %.4f", i ? ", " : "", t4_limit_name[i], e->limit_us[i]);
   fprintf(f, "}, \"dram_read_bytes\": %.0f, \"dram_write_bytes\": %.0f, \"dram_GBps\": %.2f", e->dram_read, e->dram_write,

@@ -133,7 +133,7 @@ static void add_sm(struct totals *x, const struct t4_sm_stats *s, const struct t
   one[T4_LIMIT_FP64] = (double)s->unit_busy[T4_DP] / k;
   one[T4_LIMIT_TENSOR] = (double)s->unit_busy[T4_TENSOR] / k;
   one[T4_LIMIT_SHARED] = (double)s->shared_cycles;
-  one[T4_LIMIT_LSU] = (double)s->unit_busy[T4_MEM];
+  one[T4_LIMIT_LSU] = (double)(s->unit_busy[T4_MEM] - s->shared_cycles);
   for (int i = 0; i < T4_NUM_LIMITS; i++)
     if (one[i] > x->busiest[i]) x->busiest[i] = one[i];
 }
@@ -146,7 +146,7 @@ static void limit_cycles(const struct t4_table *t, const struct totals *x, const
   cycles[T4_LIMIT_L2] = (double)m->l2_accesses / t->slices;
   cycles[T4_LIMIT_ATOMIC] = (double)m->busiest_atomics;
   cycles[T4_LIMIT_SHARED] = (double)x->sum.shared_cycles / n;
-  cycles[T4_LIMIT_LSU] = (double)x->sum.unit_busy[T4_MEM] / n;
+  cycles[T4_LIMIT_LSU] = (double)(x->sum.unit_busy[T4_MEM] - x->sum.shared_cycles) / n;
   cycles[T4_LIMIT_ISSUE] = (double)x->sum.issued / k;
   cycles[T4_LIMIT_FP32] = (double)x->sum.unit_busy[T4_FP] / k;
   cycles[T4_LIMIT_INT] = (double)x->sum.unit_busy[T4_INT] / k;
@@ -156,7 +156,10 @@ static void limit_cycles(const struct t4_table *t, const struct totals *x, const
 }
 
 // A ceiling that is in use for this share of the time is the bound; with none, what counts is how long things take.
-#define BOUND_SHARE 0.6
+#define BOUND_SHARE 0.5
+// Conflicts of shared memory this near to the largest ceiling come first: they hold up the same unit that has to send the loads
+// and stores which would fill the other.
+#define CONFLICT_SHARE 0.8
 
 static enum t4_limit largest(const double *cycles, double total, double *share) {
   enum t4_limit best = T4_LIMIT_DRAM;
@@ -166,19 +169,33 @@ static enum t4_limit largest(const double *cycles, double total, double *share) 
   return best;
 }
 
+// The next ceiling, when it is nearly as high as the bound's.
+static enum t4_limit second(const double *cycles, enum t4_limit bound) {
+  enum t4_limit best = bound;
+  for (int i = 0; i < T4_LIMIT_LATENCY; i++)
+    if (i != (int)bound && cycles[i] >= CONFLICT_SHARE * cycles[bound] && (best == bound || cycles[i] > cycles[best])) best = (enum t4_limit)i;
+  return best;
+}
+
 // The bound: the ceiling the chip as a whole runs at; else the one its busiest SM runs at (a last partial wave, a small grid);
 // else latency.
-static void name_bound(struct t4_estimate *e, const double *cycles, const struct totals *x, double replayed) {
+static void find_bound(struct t4_estimate *e, const double *cycles, const struct totals *x, double replayed) {
   e->bound = largest(cycles, replayed, &e->share);
+  bool conflicts = x->sum.shared_extra * 2 > x->sum.shared_cycles;
+  if (conflicts && cycles[T4_LIMIT_SHARED] >= CONFLICT_SHARE * cycles[e->bound] &&
+      cycles[T4_LIMIT_SHARED] >= BOUND_SHARE * replayed) {
+    e->bound = T4_LIMIT_SHARED;
+    e->share = cycles[T4_LIMIT_SHARED] / replayed;
+  }
+  e->close = second(cycles, e->bound);
   if (e->share >= BOUND_SHARE) return;
   double share;
-  enum t4_limit one = largest(x->busiest, replayed, &share);
-  if (share >= BOUND_SHARE && one != T4_LIMIT_LSU) {
-    e->bound = one;
+  e->close = e->bound = largest(x->busiest, replayed, &share);
+  if (share >= BOUND_SHARE && e->bound != T4_LIMIT_LSU) {
     e->share = share;
     return;
   }
-  e->bound = T4_LIMIT_LATENCY;
+  e->close = e->bound = T4_LIMIT_LATENCY;
   e->share = 1;
 }
 
@@ -191,12 +208,23 @@ static double pace(const struct chip *c, uint64_t cycles) {
   return (double)(c->start[last] - c->start[last - waves * wave]) / (double)(waves * wave);
 }
 
+// Integer, compare and move instructions are what issuing is about: their pipe counts as it. So does any pipe of arithmetic whose
+// instructions run with most lanes idle: both ways of a branch, one after the other.
+#define DIVERGENT_LANES 0.7
+
+static void name_bound(struct t4_estimate *e, const double *cycles, const struct totals *x, double replayed, double lanes) {
+  find_bound(e, cycles, x, replayed);
+  bool pipe = e->bound == T4_LIMIT_FP32 || e->bound == T4_LIMIT_SFU || e->bound == T4_LIMIT_FP64;
+  if (e->bound == T4_LIMIT_INT || (pipe && lanes > 0 && lanes < DIVERGENT_LANES)) e->bound = T4_LIMIT_ISSUE;
+  if (e->close == T4_LIMIT_INT) e->close = T4_LIMIT_ISSUE;
+}
+
 static void fill_estimate(struct t4_estimate *e, const struct t4_table *t, const struct chip *c, const struct totals *x,
-                          uint64_t cycles) {
+                          uint64_t cycles, double lanes) {
   const struct t4_mem_stats *m = t4_mem_stats(c->mem);
   double limit[T4_NUM_LIMITS] = {0}, scale = (double)e->blocks / (double)c->count;
   limit_cycles(t, x, m, limit);
-  name_bound(e, limit, x, (double)cycles);
+  name_bound(e, limit, x, (double)cycles, lanes);
   e->cycles = (double)cycles + (double)(e->blocks - c->count) * pace(c, cycles);
   e->us = e->cycles / t->clock_mhz;
   for (int i = 0; i < T4_NUM_LIMITS; i++) e->limit_us[i] = limit[i] * scale / t->clock_mhz;
@@ -228,7 +256,7 @@ bool t4_estimate_launch(const struct t4_table *t, const struct t4_launch *l, str
     ok = s != NULL;
     if (ok) add_sm(&x, s, t);
   }
-  if (ok) fill_estimate(e, t, &c, &x, cycles);
+  if (ok) fill_estimate(e, t, &c, &x, cycles, l->lanes);
   chip_close(&c);
   return ok;
 }

@@ -24,6 +24,7 @@ struct t4_launch {
   const struct t4_code *code;
   const struct t4_trace *trace;  // blocks from 0 on without a gap are replayed
   unsigned threads, registers, shared; // of a block; per thread; bytes
+  double lanes;                  // mean share of lanes that execute; 0: not known
 };
 
 struct t4_estimate {
@@ -34,6 +35,7 @@ struct t4_estimate {
   double limit_us[T4_NUM_LIMITS]; // LATENCY: the estimate, when it names the bound, else 0
   enum t4_limit bound;
   double share;                   // of the estimate that the bound's limit makes up
+  enum t4_limit close;            // another limit nearly as large; the bound itself: none
   double dram_read, dram_write;   // bytes
   double l2_accesses, l2_misses;  // sectors
   double l1_accesses, l1_misses;

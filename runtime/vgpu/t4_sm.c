@@ -52,7 +52,7 @@ struct scheduler {
   uint32_t order[MAX_WARPS], num;  // resident warps, oldest first
   uint32_t last;                   // issued last
   uint64_t collector_free[2], bank_next[4]; // bank_next in half cycles
-  uint64_t slot_free[T4_NUM_UNITS], stage_free[T4_NUM_UNITS], unit_free[T4_NUM_UNITS];
+  uint64_t slot_free[T4_NUM_UNITS], stage_free[T4_NUM_UNITS], unit_free[T4_NUM_UNITS]; // unit_free in eighths of a cycle
   struct mem_entry mem[MEM_SLOTS]; // waiting for the load/store unit
   uint32_t num_mem;
 };
@@ -75,7 +75,7 @@ struct t4_sm {
   uint64_t until;           // shared: the cycle it is done
   uint32_t run, sector, repeat; // where in the access
   uint32_t turn;
-  uint64_t fill_free;       // half cycles: the register file takes replies again
+  uint64_t fill_free;       // quarter cycles: the register file takes replies again
   struct mshr *mshrs[MSHR_BUCKETS];
   uint32_t num_mshr;
   struct flight *free_flights;
@@ -271,12 +271,12 @@ static struct mshr **mshr_at(struct t4_sm *s, uint32_t sector) {
 
 // Replies: each writes its lanes' registers through the two banks' write ports.
 static void take_replies(struct t4_sm *s, struct t4_queue *in, uint64_t now) {
-  while (in->head && in->head->ready <= now && s->fill_free < 2 * now + 2) {
+  while (in->head && in->head->ready <= now && s->fill_free < 4 * now + 4) {
     struct t4_request *r = t4_queue_pop(in);
-    s->fill_free = later(s->fill_free, 2 * now);
+    s->fill_free = later(s->fill_free, 4 * now);
     if (r->bypass || r->kind == T4_WRITE) {
       struct flight *f = r->owner;
-      if (r->kind != T4_WRITE) s->fill_free += 2;
+      if (r->kind != T4_WRITE) s->fill_free += 4;
       arrive(s, f, now);
       t4_request_done(s->memory, r);
       continue;
@@ -291,7 +291,7 @@ static void take_replies(struct t4_sm *s, struct t4_queue *in, uint64_t now) {
       struct wait *x = m->waits;
       m->waits = x->next;
       unsigned regs = x->flight->op->num_dst, ports = s->t->fill_regs_per_cycle;
-      s->fill_free += regs > ports ? 2 * ((regs + ports - 1) / ports) + 1 : 2; // half a cycle lost between instructions
+      s->fill_free += regs > ports ? 4 * ((regs + ports - 1) / ports) + s->t->fill_gap : 4;
       arrive(s, x->flight, now);
       GIVE(s, free_waits, x);
     }
@@ -438,11 +438,12 @@ static void issue_alu(struct t4_sm *s, struct scheduler *q, const struct t4_op *
   uint64_t start = later(now + 1, q->collector_free[c]);
   uint64_t read = collect(s, q, op, warp, start);
   uint64_t stage = later(read, q->stage_free[u]); // operands complete, the pipe's input register free
-  uint64_t enter = later(stage + 1, q->unit_free[u]);
+  uint64_t enter = later(stage + 1, (q->unit_free[u] + 7) / 8);
   q->slot_free[u] = start;
   q->collector_free[c] = stage;
   q->stage_free[u] = enter;
-  q->unit_free[u] = enter + op->interval;
+  unsigned lost = u == T4_FP ? s->t->fp_lost : u == T4_INT ? s->t->int_lost : 0;
+  q->unit_free[u] = later(8 * (stage + 1), q->unit_free[u]) + 8u * op->interval + (op->interval > 1 ? lost : 0);
   s->stats.unit_busy[u] += op->interval;
   struct warp *w = &s->warps[warp];
   for (unsigned i = 0; i < op->num_dst; i++)
@@ -498,7 +499,8 @@ static bool try_issue(struct t4_sm *s, struct scheduler *q, uint32_t i, uint64_t
   w->wake = now + 1;
   q->last = i;
   if (memory) issue_mem(s, q, op, i, now);
-  else issue_alu(s, q, op, i, now);
+  if (op->kind == T4_GLOBAL_ATOM) w->wake = NEVER; // until it has been done, as the simulator has it
+  if (!memory) issue_alu(s, q, op, i, now);
   if (op->kind == T4_BARRIER) reach_barrier(s, i, op);
   if (w->at_barrier) release_barriers(s, w->block, now);
   else {

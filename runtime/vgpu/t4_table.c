@@ -25,13 +25,16 @@
   .bank_reads = 2,         /* [G] reads of one bank a cycle */ \
   .fetch_width = 2,        /* [G] */ \
   .result_delay = 2,       /* [G] write-back and scoreboard */ \
-  .shared_latency = 27,    /* [J] 19-23 in machine code, [G] 30 with address arithmetic */ \
+  .fp_lost = 2,            /* [J] three sources in two banks conflict now and then; how often: [C] */ \
+  .int_lost = 1,           /* [C] */ \
+  .shared_latency = 29,    /* [G] 30; [J] 19-23 in machine code */ \
   .l1_latency = 32,        /* [J] 32 on a hit */ \
   .l1_sectors_per_cycle = 4, /* [J] 128 bytes a cycle read hits */ \
   .l1_queue = 144,         /* [G] 4 banks of 32 stages and 16 misses on their way out */ \
   .l1_sets = 4,            /* [J] 4 sets of 128-byte lines */ \
   .l1_mshr = 256,          /* [G] sectors on their way to an SM */ \
   .fill_regs_per_cycle = 2, /* [G] one a bank */ \
+  .fill_gap = 1,           /* [C] */ \
   .slices = 32,            /* [J][G] 16 channels of two slices; 32 bytes a cycle each */ \
   .l2_sets = 64,           /* [J] 4 MiB in all */ \
   .l2_ways = 16,           /* [J] */ \

@@ -24,9 +24,11 @@ struct t4_table {
   unsigned collectors, banks, bank_reads;
   unsigned fetch_width; // instructions fetched per warp at once
   unsigned result_delay; // cycles from the last pipe stage to a dependent issue
+  unsigned fp_lost, int_lost; // eighths of a cycle that bank conflicts cost an instruction of a full pipe, on average
   // shared memory and L1
   unsigned shared_latency, l1_latency, l1_sectors_per_cycle, l1_queue, l1_sets, l1_mshr;
   unsigned fill_regs_per_cycle; // registers of one scheduler that returning data can write a cycle
+  unsigned fill_gap;       // quarter cycles lost after a reply that takes more than one
   // network and L2
   unsigned slices, l2_sets, l2_ways, l2_latency, l2_mshr, l2_to_dram_queue;
   unsigned dram_path_latency; // controller and crossing of clock domains

@@ -10,7 +10,7 @@
 static const struct t4_table *T4;
 
 static struct t4_estimate run(const struct program *p, unsigned threads, unsigned registers, unsigned smem) {
-  struct t4_launch l = {&p->code, &p->trace, threads, registers, smem};
+  struct t4_launch l = {&p->code, &p->trace, threads, registers, smem, 0};
   struct t4_estimate e;
   assert_true(t4_estimate_launch(T4, &l, &e));
   return e;
@@ -172,7 +172,7 @@ static void test_pipes(void **state) {
     struct t4_timing t;
     enum t4_limit bound;
   } all[] = {{T_FP, T4_LIMIT_FP32},
-             {T_INT, T4_LIMIT_INT},
+             {T_INT, T4_LIMIT_ISSUE}, // the integer pipe counts as issue
              {T_SFU, T4_LIMIT_SFU},
              {t4_timing_of(VGPU_CLASS_FP64), T4_LIMIT_FP64},
              {t4_timing_mma(16, 8, 8, 16, true), T4_LIMIT_TENSOR}};
@@ -345,7 +345,7 @@ static void test_nothing_to_replay(void **state) {
   emit(&p, T4_EXIT, T_EXIT, 0, 0);
   finish(&p);
   grid(&p, 3, 1);
-  struct t4_launch l = {&p.code, &p.trace, 32, 16, 0};
+  struct t4_launch l = {&p.code, &p.trace, 32, 16, 0, 0};
   struct t4_estimate e;
   for (int i = 0; i < 3; i++) t4_block_trace_free(&p.trace.blocks[i]);
   assert_false(t4_estimate_launch(T4, &l, &e)); // no block was traced
