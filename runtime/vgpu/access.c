@@ -39,7 +39,7 @@ bool vg_block_begin(struct vg_worker *w, struct vg_launch *l, uint64_t block_id,
   w->num_warps = (w->num_threads + VG_LANES - 1) / VG_LANES;
   w->shared_size = shared_size;
   w->acquired = 0, w->phase = 0, w->fenced = w->acquiring = false;
-  if (vg_shared_begin(w->state, shared_size, w->checks, &w->shared)) return true;
+  if (vg_shared_begin(w->state, shared_size, w->num_warps, w->checks, &w->shared)) return true;
   int none = 0;
   atomic_compare_exchange_strong(&l->error, &none, 2);
   return false;

@@ -20,7 +20,7 @@ struct vg_shared_state;
 struct vg_shared_state *vg_shared_open(void);
 void vg_shared_close(struct vg_shared_state *s);
 // Room for `bytes` and a block of num_warps warps; forgets the last block. Sets *memory. false: no memory.
-bool vg_shared_begin(struct vg_shared_state *s, uint32_t bytes, bool checks, uint8_t **memory);
+bool vg_shared_begin(struct vg_shared_state *s, uint32_t bytes, uint32_t num_warps, bool checks, uint8_t **memory);
 void vg_shared_join(struct vg_shared_state *s, uint32_t warps);
 void vg_shared_tick(struct vg_shared_state *s, unsigned warp);
 // Uninitialised reads and races of one access; bounds are right already. false: the launch must end.

@@ -148,26 +148,65 @@ struct judge {
   uint32_t me, other;
   bool write;
   enum race found;
+  uint64_t fresh; // the cell of a word that only this block has read, or written, all of, in this launch and phase
 };
+
+#define EPOCH_BITS (UINT64_C(2047) << 53)
+#define WMASK_BITS (UINT64_C(15) << 27)
+#define READ_BITS  (UINT64_C(0x7ffffff)) // rblock, rphase, rmask, rmany
+
+static struct judge judge_of(struct vg_worker *w, bool write) {
+  struct judge j = {.w = w, .me = my_block(w), .write = write};
+  struct cell c = {.epoch = w->launch->epoch};
+  if (write) c.wblock = j.me, c.wphase = w->phase, c.wmask = 15;
+  else c.rblock = j.me, c.rphase = w->phase, c.rmask = 15;
+  j.fresh = pack(&c);
+  return j;
+}
+
+static void judge_word(struct judge *j, _Atomic uint64_t *cell, uint64_t old, uint32_t mask) {
+  uint32_t epoch = j->w->launch->epoch;
+  struct cell c = unpack(old);
+  if (c.epoch != epoch) c = (struct cell){.epoch = epoch};
+  enum race r = j->write ? judge_write(j->w, &c, j->me, mask, &j->other) : judge_read(j->w, &c, j->me, mask, &j->other);
+  if (r) j->found = r;
+  uint64_t now = pack(&c);
+  if (now != old) atomic_store_explicit(cell, now, memory_order_relaxed);
+}
+
+// Judges whole words. Nearly always a word was not touched before in this launch, or by this block alone: `fresh` then says all.
+static void judge_words(struct judge *j, _Atomic uint64_t *cells, uint64_t first, uint64_t end) {
+  const uint64_t fresh = j->fresh, same = j->write ? ~UINT64_C(0) : EPOCH_BITS | WMASK_BITS | READ_BITS;
+  for (uint64_t i = first; i < end; i++) {
+    uint64_t old = atomic_load_explicit(&cells[i], memory_order_relaxed);
+    if ((old & same) == fresh) continue;
+    if ((old ^ fresh) & EPOCH_BITS) atomic_store_explicit(&cells[i], fresh, memory_order_relaxed);
+    else judge_word(j, &cells[i], old, 15);
+  }
+}
 
 // Judges the bytes [lo, hi) of an allocation, offsets from its start.
 static void judge_bytes(struct judge *j, _Atomic uint64_t *cells, uint64_t lo, uint64_t hi) {
-  uint32_t epoch = j->w->launch->epoch;
+  if (!((lo | hi) & 3)) {
+    judge_words(j, cells, lo / 4, hi / 4);
+    return;
+  }
   for (uint64_t word = lo / 4; word <= (hi - 1) / 4; word++) {
     uint32_t mask = 15;
     if (word * 4 < lo) mask &= 15u << (lo - word * 4);
     if (word * 4 + 4 > hi) mask &= 15u >> (word * 4 + 4 - hi);
-    uint64_t old = atomic_load_explicit(&cells[word], memory_order_relaxed);
-    struct cell c = unpack(old);
-    if (c.epoch != epoch) c = (struct cell){.epoch = epoch};
-    enum race r = j->write ? judge_write(j->w, &c, j->me, mask, &j->other) : judge_read(j->w, &c, j->me, mask, &j->other);
-    if (r) j->found = r;
-    uint64_t now = pack(&c);
-    if (now != old) atomic_store_explicit(&cells[word], now, memory_order_relaxed);
+    judge_word(j, &cells[word], atomic_load_explicit(&cells[word], memory_order_relaxed), mask);
   }
 }
 
 #define LONG_WAITS 64 // conflicts of a launch for which the other block is waited for with patience
+
+// A program's race is also ours, here: the bytes compared may be written at this moment.
+__attribute__((no_sanitize("thread"))) static bool differs(const volatile uint8_t *a, const uint8_t *b, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if (a[i] != b[i]) return true;
+  return false;
+}
 
 // Is it a store of what is there already? The other block's store may have been judged but not done yet, by a thread that
 // runs at this moment or was interrupted: give it time.
@@ -175,10 +214,9 @@ static bool leaves_bytes(const struct vg_worker *w, const struct vg_access *a, u
   if (!a->data) return false;
   const uint8_t *mine = a->data + (size_t)lane * a->width;
   bool patient = after_write && atomic_fetch_add_explicit(&w->launch->order->waits, 1, memory_order_relaxed) < LONG_WAITS;
-  for (int i = 0; memcmp(a->ptr[lane], mine, a->width); i++) {
+  for (int i = 0; differs(a->ptr[lane], mine, a->width); i++) {
     if (!after_write || i == (patient ? 400 : 20)) return false;
     if (i > 10) sched_yield();
-    atomic_thread_fence(memory_order_seq_cst); // read the memory anew
   }
   return true;
 }
@@ -198,12 +236,24 @@ static bool report(struct vg_worker *w, unsigned warp, unsigned lane, const stru
                    (unsigned long long)(a->addr[lane] - alloc->base), what, big ? " (modulo 2^18)" : "");
 }
 
+// The cells are brought up to date already; the race is told of the first lane whose store changes something.
+static bool report_contiguous(struct vg_worker *w, unsigned warp, const struct vg_access *a, const struct vg_alloc *alloc, struct judge *j) {
+  for (unsigned lane = 0; lane < VG_LANES; lane++)
+    if (!j->write || !leaves_bytes(w, a, lane, j->found == WRITE_AFTER_WRITE)) return report(w, warp, lane, a, alloc, j);
+  return true;
+}
+
 bool vg_global_judge(struct vg_worker *w, unsigned warp, const struct vg_access *a, struct vg_alloc *alloc, uint32_t lanes) {
   if (!alloc->cells || a->op == VG_LOAD_STRONG || a->op == VG_STORE_STRONG) return true;
   bool write = a->op == VG_STORE;
   if (write && !atomic_load_explicit(&alloc->kernel_written, memory_order_relaxed)) atomic_store(&alloc->kernel_written, true);
   if (!write && alloc->size > BIG_ALLOC && !atomic_load_explicit(&alloc->kernel_written, memory_order_relaxed)) return true;
-  struct judge j = {.w = w, .me = my_block(w), .write = write};
+  struct judge j = judge_of(w, write);
+  if (a->base && lanes == UINT32_MAX) { // all at once; a race is looked for lane by lane
+    judge_bytes(&j, alloc->cells, a->addr[0] - alloc->base, a->addr[0] - alloc->base + (uint64_t)a->width * VG_LANES);
+    if (!j.found) return true;
+    return report_contiguous(w, warp, a, alloc, &j);
+  }
   for (; lanes; lanes &= lanes - 1) {
     unsigned lane = (unsigned)__builtin_ctz(lanes);
     uint64_t off = a->addr[lane] - alloc->base;

@@ -21,6 +21,8 @@ struct vg_shared_state {
   struct cell *cells;  // per 4 bytes
   uint32_t cap;        // bytes that there is room for
   uint32_t now;        // counts synchronisations; never falls, so that old cells need no clearing
+  uint32_t limit;      // stamps below were made before the last barrier of all warps: ordered before everything now
+  uint32_t all;        // the block's warps
   uint32_t seen[MAX_WARPS][MAX_WARPS]; // seen[w][v]: what v did up to this time comes before what w does now
 };
 
@@ -59,9 +61,10 @@ static void restart(struct vg_shared_state *s) {
   if (s->cells) memset(s->cells, 0, s->cap / 4 * sizeof *s->cells);
   memset(s->seen, 0, sizeof s->seen);
   s->now = 1;
+  s->limit = 16;
 }
 
-bool vg_shared_begin(struct vg_shared_state *s, uint32_t bytes, bool checks, uint8_t **memory) {
+bool vg_shared_begin(struct vg_shared_state *s, uint32_t bytes, uint32_t num_warps, bool checks, uint8_t **memory) {
   if (!grow(s, bytes)) return false;
   *memory = s->memory;
   if (!checks) return true;
@@ -71,6 +74,8 @@ bool vg_shared_begin(struct vg_shared_state *s, uint32_t bytes, bool checks, uin
   for (int w = 0; w < MAX_WARPS; w++)
     for (int v = 0; v < MAX_WARPS; v++) s->seen[w][v] = s->now;
   s->now++;
+  s->limit = s->now << 4;
+  s->all = num_warps >= MAX_WARPS ? UINT32_MAX : (1u << num_warps) - 1;
   return true;
 }
 
@@ -91,13 +96,15 @@ void vg_shared_join(struct vg_shared_state *s, uint32_t warps) {
   }
   for (uint32_t m = warps; m; m &= m - 1) all[__builtin_ctz(m)] = s->now;
   for (uint32_t m = warps; m; m &= m - 1) memcpy(s->seen[__builtin_ctz(m)], all, sizeof all);
+  bool everyone = warps == s->all;
   tick(s);
+  if (everyone) s->limit = s->now << 4;
 }
 
 struct judge {
   const struct vg_access *a;
   const uint32_t *seen; // of the warp that accesses
-  uint32_t warp, now;
+  uint32_t warp, now, limit;
   bool strong;
   const char *past; // what the other thread did; NULL: no race
   uint32_t other;
@@ -117,10 +124,31 @@ static void judge_read(struct judge *j, struct cell *c, uint32_t me, uint32_t ma
     c->read1 = stamp;
     c->threads = (c->threads & ~(1023u << 10)) | me << 10;
     if ((c->read2 & 15) && ordered(j, c->read2, c->threads >> 20 & 1023, me)) c->read2 = 0;
-  } else {
+  } else if (!(c->read2 & 15) || r1 >> 5 != me >> 5 || ordered(j, c->read2, c->threads >> 20 & 1023, me)) { // of two warps, if there are two
     c->read2 = stamp;
     c->threads = (c->threads & ~(1023u << 20)) | me << 20;
   }
+}
+
+// Whole words that nobody touched since the last barrier of all, or that two warps have read already: nothing to find out.
+// false: judge it in full.
+static bool judge_fast(const struct judge *j, struct cell *c, uint32_t me, bool write) {
+  uint32_t stamp = j->now << 4 | 15, limit = j->limit;
+  if (c->write >= limit) return false;
+  if (c->read1 < limit && c->read2 < limit) {
+    if (write) {
+      c->write = stamp;
+      c->threads = (c->threads & ~(1023u | BY_ATOMIC)) | me;
+    } else {
+      c->read1 = stamp;
+      c->threads = (c->threads & ~(1023u << 10)) | me << 10;
+    }
+    return true;
+  }
+  uint32_t r1 = c->threads >> 10 & 1023, r2 = c->threads >> 20 & 1023;
+  if (write) return false;
+  if (c->read1 == stamp && r1 == me) return true;
+  return c->read1 >= limit && c->read2 >= limit && (c->read1 & c->read2 & 15) == 15 && r1 >> 5 != r2 >> 5;
 }
 
 static void judge_write(struct judge *j, struct cell *c, uint32_t me, uint32_t mask) {
@@ -147,8 +175,10 @@ static void judge_atomic(struct judge *j, struct cell *c, uint32_t me, uint32_t 
 static void judge_lane(struct judge *j, struct cell *cells, unsigned lane, bool write) {
   uint32_t me = j->warp * VG_LANES + lane;
   uint64_t lo = j->a->addr[lane], hi = lo + j->a->width;
+  bool whole = j->a->width >= 4 && j->a->op != VG_ATOMIC;
   for (uint64_t word = lo / 4; word <= (hi - 1) / 4; word++) {
     uint32_t mask = 15;
+    if (whole && judge_fast(j, &cells[word], me, write)) continue;
     if (word * 4 < lo) mask &= 15u << (lo - word * 4);
     if (word * 4 + 4 > hi) mask &= 15u >> (word * 4 + 4 - hi);
     if (j->a->op == VG_ATOMIC) judge_atomic(j, &cells[word], me, mask);
@@ -181,7 +211,7 @@ static bool report(struct vg_worker *w, unsigned warp, unsigned lane, const stru
 static bool judge_races(struct vg_worker *w, unsigned warp, const struct vg_access *a) {
   struct vg_shared_state *s = w->state;
   bool write = a->op == VG_STORE || a->op == VG_STORE_STRONG;
-  struct judge j = {.a = a, .seen = s->seen[warp], .warp = warp, .now = s->now,
+  struct judge j = {.a = a, .seen = s->seen[warp], .warp = warp, .now = s->now, .limit = s->limit,
                     .strong = a->op == VG_LOAD_STRONG || a->op == VG_STORE_STRONG};
   uint64_t before = UINT64_MAX, before2 = UINT64_MAX;
   for (uint32_t m = a->active; m; m &= m - 1) {
