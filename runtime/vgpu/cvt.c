@@ -103,6 +103,7 @@ uint64_t vgpu_cvt(uint64_t v, int from, int to, int mode, unsigned flags) {
   double x = from == PTX_F64 ? vgpu_as_double(v) : from == PTX_F32 ? (double)vgpu_as_float((uint32_t)v)
                                                                    : (double)vgpu_half_to_float((uint16_t)v);
   if (from == PTX_F32 && flags & CVT_FTZ) x = (double)vgpu_flush(vgpu_as_float((uint32_t)v));
+  if (from == PTX_F16 && x != x) x = NAN;
   if (!is_float(to)) return to_integer(x, from, to, mode);
   if (flags & CVT_INTEGRAL) x = integral(x, mode), mode = ROUND_N;
   return store_float(x, to, mode, flags);

@@ -20,7 +20,6 @@ UNARY(CVT_U32_U64, uint32_t, uint64_t, x)
 UNARY(CVT_U32_U16, uint32_t, uint16_t, x)
 UNARY(CVT_S32_S16, int32_t, int16_t, x)
 UNARY(CVT_U16_U32, uint16_t, uint32_t, x)
-UNARY(CVT_U8, uint16_t, uint16_t, x & 255)
 // Clamped before the cast, which is defined only within the range.
 UNARY(CVT_S32_F32_RZ, int32_t, float, ({
   float c = x < -0x1p31f ? -0x1p31f : x > 0x1.fffffep30f ? 0x1.fffffep30f : x;
