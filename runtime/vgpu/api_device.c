@@ -112,7 +112,7 @@ VG_API CUresult cuDeviceGetPCIBusId(char *pciBusId, int len, CUdevice dev) {
 VG_API CUresult cuDeviceGetByPCIBusId(CUdevice *dev, const char *pciBusId) {
   API(VG_INIT);
   if (!dev || !pciBusId) return CUDA_ERROR_INVALID_VALUE;
-  if (strcasecmp(pciBusId, PCI_ID) && strcasecmp(pciBusId, PCI_ID + 5)) return CUDA_ERROR_INVALID_DEVICE;
+  if (strcasecmp(pciBusId, PCI_ID) && strcasecmp(pciBusId, &PCI_ID[5])) return CUDA_ERROR_INVALID_DEVICE;
   *dev = 0;
   return CUDA_SUCCESS;
 }
