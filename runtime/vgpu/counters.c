@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum { MAX_WARPS = 32 };
+#define MAX_TRACED UINT64_C(16000000) // warp instructions: some ten seconds of replay
 
 struct vgpu_counters {
   struct vgpu_observer observer;
@@ -16,6 +17,7 @@ struct vgpu_counters {
   bool tracing;
   uint64_t trace_limit; // blocks from this number on are not kept
   size_t bytes, max_bytes;
+  uint64_t traced;      // warp instructions
   pthread_mutex_t lock; // of all above that blocks change
 };
 
@@ -208,12 +210,13 @@ static void add_counts(struct vgpu_counts *sum, const struct vgpu_counts *one) {
   for (size_t i = 0; i < sizeof *sum / sizeof *to; i++) to[i] += from[i];
 }
 
-// Keeps the trace within its bytes: the upper half of the block numbers goes.
+// Keeps the trace within its bytes and its time: the upper half of the block numbers goes.
 static void shrink(struct vgpu_counters *c) {
-  while (c->bytes > c->max_bytes && c->trace_limit > 1) {
+  while ((c->bytes > c->max_bytes || c->traced > MAX_TRACED) && c->trace_limit > 1) {
     uint64_t limit = c->trace_limit / 2;
     for (uint64_t i = limit; i < c->trace_limit; i++) {
       c->bytes -= t4_trace_bytes(&c->trace.blocks[i]);
+      c->traced -= t4_trace_instructions(&c->trace.blocks[i]);
       t4_block_trace_free(&c->trace.blocks[i]);
     }
     c->trace_limit = c->trace.num_traced = limit;
@@ -231,8 +234,9 @@ static void block_end(void *block) {
   if (b->tracing && b->number < c->trace_limit) {
     c->trace.blocks[b->number] = b->trace;
     c->bytes += t4_trace_bytes(&b->trace);
+    c->traced += t4_trace_instructions(&b->trace);
     b->trace.warps = NULL;
-    if (c->bytes > c->max_bytes) shrink(c);
+    shrink(c);
   }
   pthread_mutex_unlock(&c->lock);
   t4_block_trace_free(&b->trace);

@@ -54,6 +54,12 @@ size_t t4_trace_bytes(const struct t4_block_trace *b) {
   return n;
 }
 
+uint64_t t4_trace_instructions(const struct t4_block_trace *b) {
+  uint64_t n = 0;
+  for (uint32_t i = 0; b->warps && i < b->num_warps; i++) n += b->warps[i].instructions;
+  return n;
+}
+
 void t4_block_trace_free(struct t4_block_trace *b) {
   for (uint32_t i = 0; b->warps && i < b->num_warps; i++) {
     free(b->warps[i].visits);

@@ -56,6 +56,7 @@ bool t4_trace_visit(struct t4_warp_trace *w, uint32_t pc, bool new_run);
 struct t4_access *t4_trace_access(struct t4_warp_trace *w);
 bool t4_trace_sector(struct t4_warp_trace *w, struct t4_access *a, uint64_t sector, uint32_t mask, unsigned repeat);
 size_t t4_trace_bytes(const struct t4_block_trace *b);
+uint64_t t4_trace_instructions(const struct t4_block_trace *b);
 void t4_block_trace_free(struct t4_block_trace *b);
 
 #endif
