@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define BLOCK_BITS 18 // blocks are told apart modulo 2^18: a clash can hide a race, never invent one
 #define BLOCK_MASK ((1u << BLOCK_BITS) - 1)
@@ -199,7 +200,7 @@ static void judge_bytes(struct judge *j, _Atomic uint64_t *cells, uint64_t lo, u
   }
 }
 
-#define LONG_WAITS 64 // conflicts of a launch for which the other block is waited for with patience
+#define LONG_WAITS 16 // conflicts of a launch for which the other block is waited for with patience
 
 // A program's race is also ours, here: the bytes compared may be written at this moment.
 __attribute__((no_sanitize("thread"))) static bool differs(const volatile uint8_t *a, const uint8_t *b, size_t n) {
@@ -213,10 +214,12 @@ __attribute__((no_sanitize("thread"))) static bool differs(const volatile uint8_
 static bool leaves_bytes(const struct vg_worker *w, const struct vg_access *a, unsigned lane, bool after_write) {
   if (!a->data) return false;
   const uint8_t *mine = a->data + (size_t)lane * a->width;
-  bool patient = after_write && atomic_fetch_add_explicit(&w->launch->order->waits, 1, memory_order_relaxed) < LONG_WAITS;
+  bool patient = false;
   for (int i = 0; differs(a->ptr[lane], mine, a->width); i++) {
+    if (!i && after_write) patient = atomic_fetch_add_explicit(&w->launch->order->waits, 1, memory_order_relaxed) < LONG_WAITS;
     if (!after_write || i == (patient ? 400 : 20)) return false;
-    if (i > 10) sched_yield();
+    if (i > 40) nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+    else if (i > 10) sched_yield();
   }
   return true;
 }
