@@ -18,6 +18,7 @@ struct vgpu_counters {
   uint64_t trace_limit; // blocks from this number on are not kept
   size_t bytes, max_bytes;
   uint64_t traced;      // warp instructions
+  uint64_t origin;      // sector that device memory is counted from
   pthread_mutex_t lock; // of all above that blocks change
 };
 
@@ -70,8 +71,9 @@ static void count_global(struct block *b, struct t4_warp_trace *w, struct t4_acc
     k->global_sectors[store] += n;
     k->global_ideal[store] += ideal < n ? ideal : n;
   }
+  uint64_t origin = local ? 0 : b->c->origin;
   for (unsigned i = 0; a && i < n; i++)
-    if (!t4_trace_sector(w, a, sectors[i], atomic ? UINT32_MAX : store ? extra[i] : 0, atomic ? extra[i] : 1)) {
+    if (!t4_trace_sector(w, a, sectors[i] - origin, atomic ? UINT32_MAX : store ? extra[i] : 0, atomic ? extra[i] : 1)) {
       b->tracing = false;
       return;
     }
@@ -244,12 +246,14 @@ static void block_end(void *block) {
 }
 
 struct vgpu_counters *vgpu_counters_open(const struct vgpu_code *code, const struct vgpu_func *kernel, uint64_t num_blocks,
-                                         bool trace_wanted, size_t trace_bytes, uint64_t trace_blocks) {
+                                         bool trace_wanted, size_t trace_bytes, uint64_t trace_blocks,
+                                         uint64_t origin) {
   struct vgpu_counters *c = calloc(1, sizeof *c);
   if (!c) return NULL;
   c->code = code;
   c->observer = (struct vgpu_observer){c, block_begin, issue, block_end};
   c->max_bytes = trace_bytes;
+  c->origin = origin / 32;
   pthread_mutex_init(&c->lock, NULL);
   if (trace_wanted && t4_code_build(&c->t4, code, kernel)) {
     uint64_t most = num_blocks < UINT64_C(1) << 20 ? num_blocks : UINT64_C(1) << 20;

@@ -207,6 +207,7 @@ static void begin(struct vgpu_pool *p, struct vgpu_launch *l) {
 int vgpu_exec(struct vgpu_pool *p, struct vgpu_launch *l) {
   uint32_t threads = l->block[0] * l->block[1] * l->block[2];
   if (!threads || l->block[0] > 1024 || l->block[1] > 1024 || l->block[2] > 64 || threads > 1024) return 1;
+  if (!l->kernel->num) return 98; // a prototype without a body
   if (!l->grid[0] || !l->grid[1] || !l->grid[2]) return 1;
   pthread_mutex_lock(&p->turn);
   begin(p, l);

@@ -1,4 +1,5 @@
 #include "runtime/vgpu/profile.h"
+#include "runtime/vgpu/mem.h"
 #include "runtime/vgpu/profile_json.h"
 #include <errno.h>
 #include <pthread.h>
@@ -78,6 +79,12 @@ static const struct profile_record *known(const struct vgpu_profile *p, const st
   return NULL;
 }
 
+// The lowest device allocation: they come in order of address.
+static void lowest(const struct vg_alloc *a, void *arg) {
+  uint64_t *base = arg;
+  if (!*base && a->kind == VG_MEM_DEVICE) *base = a->base & ~UINT64_C(255);
+}
+
 struct vgpu_profile_launch *vgpu_profile_begin(struct vgpu_profile *p, const struct vgpu_launch_facts *facts) {
   struct vgpu_profile_launch *l = calloc(1, sizeof *l);
   if (!l) return NULL;
@@ -87,7 +94,9 @@ struct vgpu_profile_launch *vgpu_profile_begin(struct vgpu_profile *p, const str
   pthread_mutex_lock(&p->lock);
   l->traced = !known(p, facts);
   pthread_mutex_unlock(&p->lock);
-  l->counters = vgpu_counters_open(facts->code, facts->func, blocks, l->traced, TRACE_BYTES, p->sample);
+  uint64_t origin = 0;
+  vg_mem_each(lowest, &origin);
+  l->counters = vgpu_counters_open(facts->code, facts->func, blocks, l->traced, TRACE_BYTES, p->sample, origin);
   if (l->counters) return l;
   free(l);
   return NULL;

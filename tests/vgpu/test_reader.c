@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include "runtime/vgpu/exec.h"
+#include "runtime/vgpu/exec_internal.h"
 
 #define HEAD ".version 7.5\n.target sm_75\n.address_size 64\n"
 
@@ -114,7 +114,12 @@ static void test_refuses(void **state) {
   }
 }
 
-static uint64_t seed;
+static void test_handlers(void **state) {
+  (void)state;
+  for (int k = 0; k < VGPU_NUM_OPS; k++) assert_non_null(vgpu_op_handlers()[k]);
+}
+
+static uint64_t seed, memory;
 static uint32_t random_below(size_t n) {
   seed ^= seed << 13;
   seed ^= seed >> 7;
@@ -153,7 +158,19 @@ static size_t mutate(char *text, size_t n, size_t cap) {
   return n;
 }
 
-static void fuzz(const char *text, size_t size, int rounds) {
+// Whatever was accepted is run: it may end in any error, but must end.
+static void execute(struct vgpu_pool *pool, struct vgpu_code *c) {
+  static uint8_t params[4096];
+  const struct vgpu_func *k = vgpu_find_func(c, "k");
+  if (!k || !k->ptx->is_entry || k->static_shared > 65536 || k->stack_bytes > 65536) return;
+  for (struct ptx_var *v = NULL; (v = vgpu_next_var(c, v));) v->address = memory;
+  vgpu_link(c);
+  memcpy(params, &memory, sizeof memory);
+  struct vgpu_launch l = {.code = c, .kernel = k, .grid = {2, 1, 1}, .block = {48, 1, 1}, .dynamic_shared = 64, .params = params, .seed = seed, .watchdog = 50000};
+  vgpu_exec(pool, &l);
+}
+
+static void fuzz(struct vgpu_pool *pool, const char *text, size_t size, int rounds) {
   size_t cap = size + 1000;
   char *copy = malloc(cap);
   int accepted = 0;
@@ -162,7 +179,7 @@ static void fuzz(const char *text, size_t size, int rounds) {
     memcpy(copy, text, size);
     size_t n = mutate(copy, size, cap);
     struct vgpu_code *c = load(copy, n, &e);
-    if (c) vgpu_code_free(c), accepted++;
+    if (c) execute(pool, c), vg_forget_module(c), vgpu_code_free(c), accepted++;
     else assert_true(e.status != PTX_OK && e.text[0]);
   }
   free(copy);
@@ -174,10 +191,19 @@ static void test_fuzz(void **state) {
   const char *given = getenv("VGPU_TEST_SEED");
   seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) * 0x9e3779b97f4a7c15ull | 1;
   print_message("VGPU_TEST_SEED=%llu\n", (unsigned long long)seed);
-  fuzz(good, sizeof good - 1, 20000);
+  setenv("VGPU_LOG", "/dev/null", 1); // thousands of findings, all deserved
+  assert_true(vg_mem_open(true));
+  struct vgpu_pool *pool = vgpu_pool_open(1);
+  memory = vg_mem_alloc(4096, 256, VG_MEM_DEVICE, NULL, NULL, true);
+  assert_true(pool && memory);
+  fuzz(pool, good, sizeof good - 1, 20000);
+  vgpu_pool_close(pool);
+  bool again;
+  assert_true(vg_mem_free(memory, VG_MEM_DEVICE, &again));
+  vgpuFindingsReset();
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_accepts), cmocka_unit_test(test_refuses), cmocka_unit_test(test_fuzz)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_accepts), cmocka_unit_test(test_refuses), cmocka_unit_test(test_handlers), cmocka_unit_test(test_fuzz)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
