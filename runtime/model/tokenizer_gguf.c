@@ -36,7 +36,7 @@ static const struct pre_tokenizer {
   const char *name, *regex;
   bool digits;        // each digit by itself, first of all
   bool ignore_merges; // a word that is a piece is not merged
-  bool adds_bos;
+  bool adds_bos = false;
 } pre_tokenizers[] = {
     {.name = "default"},
     {.name = "gpt-2"},
@@ -317,7 +317,7 @@ static bool read_chat(const struct source *s, struct tokenizer *t, struct err *e
 
 static bool read_all(struct source *s, struct tokenizer *t, struct err *e) {
   struct gguf_string model;
-  bool adds_bos;
+  bool adds_bos = false;
   if (!gguf_get_string(s->gguf, "tokenizer.ggml.model", &model, e)) return false;
   bool spm = is(&model, "llama"), byte_level = is(&model, "gpt2");
   if (!spm && !byte_level)
