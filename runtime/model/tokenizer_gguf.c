@@ -36,7 +36,7 @@ static const struct pre_tokenizer {
   const char *name, *regex;
   bool digits;        // each digit by itself, first of all
   bool ignore_merges; // a word that is a piece is not merged
-  bool adds_bos = false;
+  bool adds_bos;
 } pre_tokenizers[] = {
     {.name = "default"},
     {.name = "gpt-2"},
