@@ -1,18 +1,20 @@
-// The operations of the forward pass. forward.c states their order once; each backend fills this table. An operation is as large as the
-// largest thing a GPU fuses. Between operations everything stays in the backend's memory.
+// The operations of the forward pass. forward.c states their order once; each backend fills this table. An operation is
+// as large as the largest thing a GPU fuses. Between operations everything stays in the backend's memory.
 //
-// Promise of every backend: a row's result depends on its sequence's tokens alone, to the bit, not on the rows beside it, the chunk it
-// came in, the pages it is stored in or the number of threads.
+// Promise of every backend: a row's result depends on its sequence's tokens alone, to the bit, not on the rows beside
+// it, the chunk it came in, the pages it is stored in or the number of threads.
 #pragma once
 #include "runtime/base/err.h"
 #include "runtime/model/model.h"
 
-// New tokens of one sequence: rows [first_row, first_row + num_rows) of the step, at positions position, position + 1, ...
+// New tokens of one sequence: rows [first_row, first_row + num_rows) of the step, at positions position, position + 1,
+// ...
 struct step_seq {
   int32_t first_row, num_rows;
   int64_t position;
-  const int32_t *block_table; // page of position / page_size; entries behind the window may be PAGE_NONE and are not read
-  bool long_rope;             // rotate with longrope's long factors
+  const int32_t
+      *block_table; // page of position / page_size; entries behind the window may be PAGE_NONE and are not read
+  bool long_rope;   // rotate with longrope's long factors
 };
 
 struct step {
@@ -20,20 +22,20 @@ struct step {
   const int32_t *ids;          // [num_rows]
   const struct step_seq *seqs; // [num_seqs]
   int32_t num_seqs;
-  const int32_t *logit_rows;   // [num_logits] rows whose logits are wanted, ascending
+  const int32_t *logit_rows; // [num_logits] rows whose logits are wanted, ascending
   int32_t num_logits;
 };
 
 enum page_type { PAGE_F32, PAGE_F16 };
 
 struct backend_options {
-  int threads;         // 0: one per processor
-  bool fp64;           // all arithmetic in double (plain loops, slow): for goldens
+  int threads;              // 0: one per processor
+  bool fp64;                // all arithmetic in double (plain loops, slow): for goldens
   enum page_type page_type; // ignored with fp64, whose pages hold doubles
-  int32_t page_size;   // tokens
+  int32_t page_size;        // tokens
   int32_t num_pages;
-  int32_t max_rows;    // of a step
-  int32_t max_logits;  // rows of logits of a step
+  int32_t max_rows;   // of a step
+  int32_t max_logits; // rows of logits of a step
 };
 
 // What `read` returns, all rows of the step in fp32.
@@ -75,8 +77,8 @@ struct backend_ops {
   void (*close)(struct backend *b);
 };
 
-// The reference: fp32 by tuned loops, or fp64 by plain ones. PHI3_ISA in the environment (baseline, v3, v4) overrides the choice of instruction
-// set: bits agree within one. NULL and an error on failure.
+// The reference: fp32 by tuned loops, or fp64 by plain ones. PHI3_ISA in the environment (baseline, v3, v4) overrides
+// the choice of instruction set: bits agree within one. NULL and an error on failure.
 struct backend *cpu_backend_open(const struct model *m, const struct backend_options *o, struct err *e);
 // Bytes of one page of all layers.
 int64_t backend_page_bytes(const struct config *c, const struct backend_options *o);
