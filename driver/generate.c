@@ -118,7 +118,8 @@ static bool print_json(const struct settings *s, const struct engine *en, const 
 }
 
 static void print_statistics(const struct engine *en, const struct ids *prompt, const struct generated *g) {
-  static const char *const ends[] = {"--new", "an end token", "a stop text", "the model's last position", "Ctrl-C"};
+  static const char *const ends[] = {"the length asked for", "an end token", "a stop text", "the model's last position",
+                                     "Ctrl-C"};
   int64_t after = g->ids.count - 1; // tokens after the first
   double seconds = g->seconds - g->first_seconds, per_second = rate(after, seconds);
   fprintf(stderr, "prompt %lld tokens, time to first token %.3f s (%.1f tokens/s), ", (long long)prompt->count,
