@@ -117,14 +117,16 @@ static bool print_json(const struct settings *s, const struct engine *en, const 
   return ok || err_set(e, "cannot write the JSON to standard output");
 }
 
+static const char *plural(int64_t n) { return n == 1 ? "" : "s"; }
+
 static void print_statistics(const struct engine *en, const struct ids *prompt, const struct generated *g) {
   static const char *const ends[] = {"the length asked for", "an end token", "a stop text", "the model's last position",
                                      "Ctrl-C"};
   int64_t after = g->ids.count - 1; // tokens after the first
   double seconds = g->seconds - g->first_seconds, per_second = rate(after, seconds);
-  fprintf(stderr, "prompt %lld tokens, time to first token %.3f s (%.1f tokens/s), ", (long long)prompt->count,
-          g->first_seconds, rate(prompt->count, g->first_seconds));
-  fprintf(stderr, "generated %lld token%s", (long long)g->ids.count, g->ids.count == 1 ? "" : "s");
+  fprintf(stderr, "prompt %lld token%s, time to first token %.3f s (%.1f tokens/s), ", (long long)prompt->count,
+          plural(prompt->count), g->first_seconds, rate(prompt->count, g->first_seconds));
+  fprintf(stderr, "generated %lld token%s", (long long)g->ids.count, plural(g->ids.count));
   if (after > 0)
     fprintf(stderr, " at %.1f tokens/s, weights read at %.2f GB/s", per_second,
             per_second * 1e-9 * (double)weight_bytes_per_pass(&en->model));

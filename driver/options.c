@@ -120,7 +120,7 @@ int options_parse(const struct command *c, int argc, char **argv, struct argumen
       only_args = true;
       continue;
     }
-    if (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0) return print_help(c), fflush(stdout) ? EXIT_FAILED : EXIT_OK;
+    if (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0) return print_help(c), EXIT_OK;
     size_t len = strcspn(a, "=");
     const struct option_spec *o = find_option(c, a, len);
     if (!o) return usage_error(c, "there is no option '%.*s'", (int)len, a);
