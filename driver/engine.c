@@ -6,7 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char device_words[] = "auto|cpu";
+enum device { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA, DEVICE_VGPU };
+static const char device_words[] = "auto|cpu|cuda|vgpu"; // in the order of enum device
 
 struct engine_options engine_defaults(void) {
   return (struct engine_options){.model = "nano", .page_size = 16, .chunk = 512};
@@ -17,10 +18,11 @@ const struct option_spec *engine_option_table(struct engine_options *o) {
   const struct option_spec fresh[] = {
       {'m', "model", OPTION_TEXT, &o->model, "MODEL", "a Hugging Face folder, a .gguf file, or a name; default nano", 0,
        0},
-      {0, "device", OPTION_CHOICE, &o->device, device_words, "where to compute; default auto", 0, 0},
+      {0, "device", OPTION_CHOICE, &o->device, device_words,
+       "where to compute: auto takes a GPU where there is one; default auto", 0, 0},
       {'t', "threads", OPTION_INT, &o->threads, "N", "processor threads; default one for each processor", 1, 256},
       {0, "precision", OPTION_CHOICE, &o->precision, "fp32|fp64", "arithmetic of the cpu; default fp32", 0, 0},
-      {0, "pages", OPTION_CHOICE, &o->pages, "f32|f16", "stored keys and values; default f32", 0, 0},
+      {0, "pages", OPTION_CHOICE, &o->pages, "f32|f16", "stored keys and values of the cpu; default f32", 0, 0},
       {0, "page-size", OPTION_INT, &o->page_size, "N", "tokens in a page of the cache; default 16", 1, 4096},
       {0, "chunk", OPTION_INT, &o->chunk, "N", "tokens of a prompt computed at once; default 512", 1, 65536},
       {0, "max-tokens", OPTION_INT, &o->max_tokens, "N", "room of the cache in tokens; default what the work needs", 1,
@@ -79,6 +81,22 @@ bool engine_open(struct engine *en, const struct engine_options *o, struct err *
   return true;
 }
 
+static struct backend *open_backend(const struct model *m, const struct engine_options *o,
+                                    const struct backend_options *b, struct err *e) {
+  struct err no_gpu;
+  bool cpu = o->device == DEVICE_CPU || (o->device == DEVICE_AUTO && (b->fp64 || !gpu_available(&no_gpu)));
+  return cpu ? cpu_backend_open(m, b, e) : gpu_backend_open(m, b, o->device == DEVICE_VGPU, e);
+}
+
+// What fp16 could not hold is told, for it changes the model.
+static void tell_overflows(const struct backend *b) {
+  if (strcmp(b->ops->name, "cpu") == 0) return;
+  struct gpu_report r = gpu_backend_report(b);
+  if (r.overflows)
+    fprintf(stderr, "%lld of %lld weights are beyond fp16's range (up to %g) and became its largest value, 65504\n",
+            (long long)r.overflows, (long long)r.weights, (double)r.largest);
+}
+
 bool engine_start(struct engine *en, const struct engine_options *o, int64_t tokens, int32_t sequences, int32_t logits,
                   struct err *e) {
   double start = now_seconds();
@@ -93,10 +111,12 @@ bool engine_start(struct engine *en, const struct engine_options *o, int64_t tok
                               .page_size = (int32_t)o->page_size,
                               .num_pages = (int32_t)pages,
                               .max_rows = (int32_t)(chunk > sequences ? chunk : sequences),
-                              .max_logits = logits > sequences ? logits : sequences};
+                              .max_logits = logits > sequences ? logits : sequences,
+                              .max_positions = tokens};
   if (pages > INT32_MAX) return err_set(e, "%lld pages are too many; use a larger --page-size", (long long)pages);
-  struct backend *backend = cpu_backend_open(&en->model, &b, e);
+  struct backend *backend = open_backend(&en->model, o, &b, e);
   if (!backend || !forward_open(&en->forward, backend, e)) return false;
+  tell_overflows(backend);
   en->load_seconds += now_seconds() - start;
   return true;
 }

@@ -37,5 +37,5 @@ static bool after(void *ctx, struct backend *b, const struct step *s, enum opera
 
 void progress_init(struct progress *p, struct forward *f, int64_t total) {
   *p = (struct progress){.total = total, .start = now_seconds(), .visible = isatty(STDERR_FILENO)};
-  f->observer = (struct forward_observer){after, p};
+  f->observer = (struct forward_observer){.after = after, .ctx = p, .lazy = true};
 }

@@ -86,7 +86,7 @@ bool trace_run(struct trace *t, struct forward *f, int64_t chunk, const char *du
   struct watcher w = {t, f->observer};
   int64_t most = f->backend->options.max_rows;
   if (!make_stages(t, f, dump, e)) return false;
-  f->observer = (struct forward_observer){after, &w};
+  f->observer = (struct forward_observer){.after = after, .ctx = &w};
   bool ok = run_chunks(t, f, chunk < most ? chunk : most, e);
   f->observer = w.inner;
   return ok && (!dump || finish_dump(t, dump, e));

@@ -34,8 +34,9 @@ struct backend_options {
   enum page_type page_type; // ignored with fp64, whose pages hold doubles
   int32_t page_size;        // tokens
   int32_t num_pages;
-  int32_t max_rows;   // of a step
-  int32_t max_logits; // rows of logits of a step
+  int32_t max_rows;      // of a step
+  int32_t max_logits;    // rows of logits of a step
+  int64_t max_positions; // that a sequence reaches at most; 0: the model's
 };
 
 // What `read` returns, all rows of the step in fp32.
@@ -54,8 +55,14 @@ struct backend {
   struct backend_options options;
 };
 
+struct sampler_options;
+
 struct backend_ops {
   const char *name; // "cpu", "cuda", "vgpu"
+  // Around the operations of a step, each may be NULL. `observed`: stages may be read after each operation. Without
+  // that, a backend may put off all work until the end.
+  bool (*begin_step)(struct backend *b, const struct step *s, bool observed, struct err *e);
+  bool (*end_step)(struct backend *b, const struct step *s, struct err *e);
   // x = rows of the embedding. Ids were checked against the vocabulary.
   bool (*embed)(struct backend *b, const struct step *s, struct err *e);
   // q, k, v = qkv_proj rmsnorm(x); q and k rotated at their positions; k and v stored in their pages.
@@ -74,11 +81,30 @@ struct backend_ops {
   bool (*copy_page)(struct backend *b, int32_t from, int32_t to, struct err *e);
   // Copies a stage of the last step to dst, as fp32. Valid until a later operation overwrites it.
   bool (*read)(struct backend *b, const struct step *s, enum stage stage, float *dst, struct err *e);
+  // The next id of each logit row, chosen where the logits are: greedily, or as sampler.h says with random[row] in [0,
+  // 1). The repetition penalty is not applied. Fails when a logit is not finite. NULL: read the logits instead.
+  bool (*pick)(struct backend *b, const struct step *s, const struct sampler_options *o, const double *random,
+               int32_t *ids, struct err *e);
   void (*close)(struct backend *b);
 };
 
 // The reference: fp32 by tuned loops, or fp64 by plain ones. PHI3_ISA in the environment (baseline, v3, v4) overrides
 // the choice of instruction set: bits agree within one. NULL and an error on failure.
 struct backend *cpu_backend_open(const struct model *m, const struct backend_options *o, struct err *e);
+// A GPU by the CUDA driver, or the virtual GPU in its place. The fp16 pages' size is a multiple of 16 tokens.
+struct backend *gpu_backend_open(const struct model *m, const struct backend_options *o, bool virtual_gpu,
+                                 struct err *e);
+// Whether there is a GPU that gpu_backend_open(..., false) can use; if not, the error says why.
+bool gpu_available(struct err *e);
+// Of a GPU backend: weights that fp16 could not hold (they became its largest value), their largest magnitude, and the
+// device's name.
+struct gpu_report {
+  int64_t weights, overflows;
+  float largest;
+  char device[128];
+};
+struct gpu_report gpu_backend_report(const struct backend *b);
+// Within what the backend was opened for: rows, positions, pages, ids and logit rows; else an error.
+bool backend_check_step(const struct backend *b, const struct step *s, struct err *e);
 // Bytes of one page of all layers.
 int64_t backend_page_bytes(const struct config *c, const struct backend_options *o);

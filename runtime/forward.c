@@ -45,13 +45,19 @@ static bool run_layer(struct forward *f, int32_t layer, struct err *e) {
 }
 
 // The schedule.
-static bool run_step(struct forward *f, struct err *e) {
+static bool run_operations(struct forward *f, struct err *e) {
   struct backend *b = f->backend;
   if (!b->ops->embed(b, &f->step, e) || !done(f, OP_EMBED, 0, e)) return false;
   for (int32_t layer = 0; layer < b->model->config.num_layers; layer++)
     if (!run_layer(f, layer, e)) return err_context(e, "layer %d", layer);
   if (f->step.num_logits == 0) return true;
   return b->ops->logits(b, &f->step, e) && done(f, OP_LOGITS, 0, e);
+}
+
+static bool run_step(struct forward *f, struct err *e) {
+  struct backend *b = f->backend;
+  bool observed = f->observer.after && !f->observer.lazy;
+  return (!b->ops->begin_step || b->ops->begin_step(b, &f->step, observed, e)) && run_operations(f, e) && (!b->ops->end_step || b->ops->end_step(b, &f->step, e));
 }
 
 static bool check_inputs(const struct forward *f, const struct forward_input *in, int32_t count, struct err *e) {
@@ -111,4 +117,10 @@ bool forward_chunks(struct forward *f, struct sequence *s, const int32_t *ids, i
 
 bool forward_read(struct forward *f, enum stage stage, float *dst, struct err *e) {
   return f->backend->ops->read(f->backend, &f->step, stage, dst, e);
+}
+
+bool forward_can_pick(const struct forward *f) { return f->backend->ops->pick != NULL; }
+
+bool forward_pick(struct forward *f, const struct sampler_options *o, const double *random, int32_t *ids, struct err *e) {
+  return f->backend->ops->pick(f->backend, &f->step, o, random, ids, e);
 }

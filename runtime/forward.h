@@ -19,6 +19,7 @@ extern const char *const operation_names[OP_COUNT];
 struct forward_observer {
   bool (*after)(void *ctx, struct backend *b, const struct step *s, enum operation op, int32_t layer, struct err *e);
   void *ctx;
+  bool lazy; // reads no stage: the backend may put off all work until the end of the step
 };
 
 struct forward {
@@ -53,4 +54,7 @@ bool forward_chunks(struct forward *f, struct sequence *s, const int32_t *ids, i
 // Whether a whole sequence of `tokens` is rotated with longrope's long factors.
 bool forward_long_rope(const struct config *c, int64_t tokens);
 // A stage of the last step; see enum stage.
+// The next id of each row of logits, chosen in the backend, where it has that operation; see struct backend_ops.
+bool forward_can_pick(const struct forward *f);
+bool forward_pick(struct forward *f, const struct sampler_options *o, const double *random, int32_t *ids, struct err *e);
 bool forward_read(struct forward *f, enum stage stage, float *dst, struct err *e);

@@ -43,7 +43,7 @@ static bool compute(struct session *s, float *logits, struct err *e) {
   int64_t known = s->sequence.length;
   return forward_chunks(f, &s->sequence, s->tokens.data + known, s->tokens.count - known, s->chunk, long_rope,
                         LOGITS_LAST, e) &&
-         forward_read(f, STAGE_LOGITS, logits, e);
+         (!logits || forward_read(f, STAGE_LOGITS, logits, e));
 }
 
 bool session_feed(struct session *s, const int32_t *ids, int64_t count, float *logits, struct err *e) {
@@ -84,7 +84,7 @@ struct run {
   struct decoder *decoder; // NULL without text
   struct stop_filter stop;
   struct sampler sampler;
-  float *logits;
+  float *logits; // NULL: the backend chooses
 };
 
 // Hands on text that cannot belong to a stop text any more. False: generation ends, r->out->finish says why.
@@ -123,6 +123,16 @@ static bool take_id(struct run *r, int32_t id, bool *go_on, struct err *e) {
   return text && emit(r, text, len, false, go_on, e);
 }
 
+// The id after the tokens so far; -1 and an error.
+static int32_t pick_id(struct run *r, struct err *e) {
+  struct session *s = r->session;
+  if (r->logits) return sampler_pick(&r->sampler, r->logits, s->tokens.data, s->tokens.count, e);
+  bool greedy = r->o->sampler.temperature <= 0;
+  double random = greedy ? 0 : sampler_random(&r->sampler);
+  int32_t id;
+  return forward_pick(s->forward, &r->o->sampler, greedy ? NULL : &random, &id, e) ? id : -1;
+}
+
 // The prompt's text, so that the decoder knows what the new text follows.
 static bool decode_prompt(struct run *r, const int32_t *prompt, int64_t count, bool *go_on, struct err *e) {
   if (!r->decoder || r->o->prompt_text == PROMPT_APART) return true;
@@ -148,7 +158,7 @@ static bool next_id(struct run *r, const int32_t *ids, int64_t count, int32_t *i
     *go_on = false;
     return true;
   }
-  return (*id = sampler_pick(&r->sampler, r->logits, s->tokens.data, s->tokens.count, e)) >= 0;
+  return (*id = pick_id(r, e)) >= 0;
 }
 
 static bool loop(struct run *r, const int32_t *prompt, int64_t count, struct err *e) {
@@ -184,7 +194,8 @@ bool generate(struct session *s, const struct tokenizer *t, const int32_t *promp
   struct run r = {.session = s, .o = o, .out = out};
   int32_t vocab = s->forward->backend->model->config.vocab_size;
   bool ok = sampler_init(&r.sampler, vocab, &o->sampler, e);
-  if (ok) ok = (r.logits = mem_alloc((size_t)vocab, sizeof *r.logits, "a row of logits", e)) != NULL;
+  bool in_backend = forward_can_pick(s->forward) && o->sampler.repetition_penalty == 1;
+  if (ok && !in_backend) ok = (r.logits = mem_alloc((size_t)vocab, sizeof *r.logits, "a row of logits", e)) != NULL;
   if (ok && t) ok = (r.decoder = decoder_open(t, true, e)) != NULL;
   if (ok) ok = stop_filter_init(&r.stop, o->stop, o->num_stop, e);
   if (ok) ok = loop(&r, prompt, count, e);

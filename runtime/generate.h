@@ -17,8 +17,9 @@ struct session {
 
 void session_init(struct session *s, struct forward *f, bool use_cache, int32_t chunk);
 void session_free(struct session *s);
-// Adds tokens and computes the logits [vocab] that follow the last one. When the sequence passes longrope's original
-// maximum, the cache is rebuilt once with the long factors. On failure the tokens are as before.
+// Adds tokens and computes the logits [vocab] that follow the last one; NULL leaves them in the backend. When the
+// sequence passes longrope's original maximum, the cache is rebuilt once with the long factors. On failure the tokens
+// are as before.
 bool session_feed(struct session *s, const int32_t *ids, int64_t count, float *logits, struct err *e);
 
 // Forgets the tokens from position `count` on.

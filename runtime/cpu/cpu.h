@@ -5,6 +5,7 @@
 #include "runtime/backend.h"
 #include "runtime/base/pool.h"
 #include "runtime/cpu/kernels.h"
+#include "runtime/model/rope.h"
 
 // A buffer of activations: rows of `width` elements, `ld` apart, zero in between. Floats, or doubles with options.fp64.
 struct rows {
@@ -79,8 +80,6 @@ void rope_angles(struct cpu *c, const struct step *s);
 // Rotates the pairs (i, i + rotary_dim / 2) of one head in place.
 void rope_f64(double *x, const double *cosines, const double *sines, int32_t rotary_dim);
 void rope_f32(float *x, const double *cosines, const double *sines, int32_t rotary_dim);
-// inv_freq[rotary_dim / 2] with the short or the long factors.
-void rope_inv_freq(const struct config *c, bool fp64, bool long_factors, double *inv_freq);
 
 // cache.c: where a page holds the keys [head_dim, page_size] and the values [page_size, head_dim] of a layer and a
 // head.

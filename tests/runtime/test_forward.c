@@ -113,7 +113,7 @@ static void check_hidden(const struct golden *g, void *ctx) {
   struct sequence s = {0};
   struct hidden_check h = {g, 0};
   opened_open(&o, g->model_path, &plain);
-  o.forward.observer = (struct forward_observer){compare_hidden, &h};
+  o.forward.observer = (struct forward_observer){.after = compare_hidden, .ctx = &h};
   int32_t n = (int32_t)g->ids.shape[0];
   struct forward_input in = {&s, g->ids.data, n, forward_long_rope(&o.model.config, n), LOGITS_ALL};
   assert_ok(forward_run(&o.forward, &in, 1, &e));

@@ -1,0 +1,248 @@
+// linear: every epilogue, decode and prefill kernels, against sums in double over the same fp16 numbers.
+#include "tests/gpu/gpu_test.h"
+#include "runtime/base/mem.h"
+#include <math.h>
+
+enum { POSITIONS = 40, PAGE = 16, SEQS = 3, MAX_ROWS = 144 };
+
+// Rows are those that the kernel is chosen for. Widths stand around the edges of tiles (16), groups (32) and chunks (1024).
+struct shape {
+  int32_t rows, k, features; // features: of the output; qkv makes its own from heads
+  int32_t heads, kv_heads, head_dim, rotary;
+  bool outliers;
+};
+
+static const struct shape few[] = {{1, 32, 16, 2, 1, 32, 32, false},    {8, 1056, 40, 2, 2, 24, 24, true},   {3, 31, 7, 3, 1, 8, 8, false},
+                                   {5, 1024, 17, 1, 1, 96, 96, false},  {7, 2081, 95, 4, 2, 32, 12, true},   {2, 8200, 33, 2, 1, 80, 40, false},
+                                   {1, 3072, 193, 2, 2, 96, 96, true},  {1, 5000, 9, 1, 1, 128, 128, false}};
+static const struct shape some[] = {{9, 32, 16, 2, 1, 32, 32, false}, {16, 1025, 47, 3, 3, 24, 20, true}, {13, 96, 1, 1, 1, 64, 64, false}, {16, 3104, 65, 2, 1, 96, 96, false}};
+static const struct shape fused[] = {{1, 32, 16, 2, 1, 32, 32, false}, {2, 1056, 40, 2, 2, 24, 24, true}, {1, 3072, 95, 2, 2, 96, 96, true}, {2, 40, 7, 3, 1, 8, 8, false}};
+static const struct shape many[] = {{17, 32, 16, 2, 1, 32, 32, false},   {128, 64, 128, 2, 2, 24, 24, true},   {129, 1056, 130, 3, 1, 96, 96, false},
+                                    {33, 2049, 127, 4, 2, 32, 12, true}, {127, 31, 129, 2, 1, 80, 40, false},  {130, 40, 7, 3, 1, 8, 8, false}};
+
+static const struct shape *shapes_of(enum gpu_kernel k, int *n) {
+  if (k >= KERNEL_decode_norm_store && k <= KERNEL_decode_norm_qkv) return *n = sizeof fused / sizeof *fused, fused;
+  if (k >= KERNEL_decode_store_16 && k <= KERNEL_decode_qkv_16) return *n = sizeof some / sizeof *some, some;
+  if (k >= KERNEL_decode_store_8 && k <= KERNEL_decode_qkv_8) return *n = sizeof few / sizeof *few, few;
+  return *n = sizeof many / sizeof *many, many;
+}
+
+int linear_shapes(enum gpu_kernel k) {
+  int n;
+  shapes_of(k, &n);
+  return n;
+}
+
+static enum gpu_epilogue epilogue_of(enum gpu_kernel k) {
+  switch (k) {
+  case KERNEL_linear_store: case KERNEL_decode_store_8: case KERNEL_decode_store_16: case KERNEL_decode_norm_store: return EPILOGUE_STORE;
+  case KERNEL_linear_add: case KERNEL_decode_add_8: case KERNEL_decode_add_16: return EPILOGUE_ADD;
+  case KERNEL_linear_silu: case KERNEL_decode_silu_8: case KERNEL_decode_silu_16: case KERNEL_decode_norm_silu: return EPILOGUE_SILU;
+  default: return EPILOGUE_QKV;
+  }
+}
+
+// Everything of one run: host copies and device buffers.
+struct work {
+  struct shape s;
+  enum gpu_epilogue epilogue;
+  bool norm;
+  int64_t w_rows, ldx, ld_out;
+  uint16_t *w, *x;
+  double *y; // [rows, w_rows]
+  float *residual, *gain, *before, *rope;
+  struct phi3_row rows[MAX_ROWS];
+  int32_t tables[SEQS * (POSITIONS / PAGE + 1)];
+  struct row_order order;
+  struct phi3_qkv_part *parts;
+  struct config config;
+  struct phi3_linear p;
+  struct buffer b_w, b_x, b_out, b_residual, b_gain, b_parts, b_rows, b_rope, b_keys, b_values, b_tables;
+};
+
+static struct err e;
+
+// Packed as kernels.h says, written apart from pack.c.
+static uint16_t *packed(const struct work *w) {
+  int64_t groups = (w->s.k + 31) / 32;
+  uint16_t *out = calloc((size_t)(w->order.tiles * groups * 512), sizeof *out);
+  for (int64_t t = 0; t < w->order.tiles; t++)
+    for (int64_t g = 0; g < groups; g++)
+      for (int h = 0; h < 2; h++)
+        for (int lane = 0; lane < 32; lane++)
+          for (int i = 0; i < 8; i++) {
+            int32_t row = w->order.rows[16 * t + 8 * h + lane / 4];
+            int64_t k = 32 * g + 8 * (lane % 4) + i;
+            if (row >= 0 && k < w->s.k) out[(((t * groups + g) * 2 + h) * 32 + lane) * 8 + i] = w->w[row * w->s.k + k];
+          }
+  return out;
+}
+
+static void make_order(struct work *w) {
+  const struct shape *s = &w->s;
+  w->config = (struct config){.num_heads = s->heads, .num_kv_heads = s->kv_heads, .head_dim = s->head_dim, .rotary_dim = s->rotary};
+  if (w->epilogue == EPILOGUE_QKV) assert_ok(row_order_qkv(&w->order, &w->parts, &w->config, &e));
+  else if (w->epilogue == EPILOGUE_SILU) assert_ok(row_order_gate_up(&w->order, s->features, &e));
+  else assert_ok(row_order_plain(&w->order, s->features, &e));
+  w->w_rows = w->epilogue == EPILOGUE_QKV ? (int64_t)(s->heads + 2 * s->kv_heads) * s->head_dim : w->epilogue == EPILOGUE_SILU ? 2 * s->features : s->features;
+}
+
+static void make_inputs(struct work *w, uint64_t *seed) {
+  const struct shape *s = &w->s;
+  w->ldx = (s->k + 31) / 32 * 32;
+  w->w = random_halfs(seed, w->w_rows, s->k, s->k, 1 / sqrt(s->k), false);
+  if (w->norm) {
+    w->residual = random_floats(seed, (int64_t)s->rows * s->k, 1, s->outliers);
+    w->gain = random_floats(seed, s->k, 1, false);
+    w->x = calloc((size_t)(s->rows * w->ldx), sizeof *w->x);
+    for (int64_t r = 0; r < s->rows; r++) { // the rounding to fp16 is part of the contract
+      double sum = 0;
+      for (int64_t i = 0; i < s->k; i++) sum += (double)w->residual[r * s->k + i] * w->residual[r * s->k + i];
+      for (int64_t i = 0; i < s->k; i++)
+        w->x[r * w->ldx + i] = f32_to_f16((float)(w->residual[r * s->k + i] / sqrt(sum / s->k + 1e-5) * w->gain[i]));
+    }
+  } else {
+    w->x = random_halfs(seed, s->rows, s->k, w->ldx, 1, s->outliers);
+  }
+  w->y = calloc((size_t)(s->rows * w->w_rows), sizeof *w->y);
+  for (int64_t r = 0; r < s->rows; r++)
+    for (int64_t o = 0; o < w->w_rows; o++)
+      for (int64_t k = 0; k < s->k; k++) w->y[r * w->w_rows + o] += (double)f16_to_f32(w->x[r * w->ldx + k]) * f16_to_f32(w->w[o * s->k + k]);
+}
+
+static void make_step(struct work *w, uint64_t *seed) {
+  const struct shape *s = &w->s;
+  int32_t half = s->rotary / 2, pages = SEQS * (POSITIONS / PAGE + 1);
+  for (int32_t r = 0; r < s->rows; r++) w->rows[r] = (struct phi3_row){r / POSITIONS % SEQS, r % POSITIONS, r % 2};
+  if (s->rows > POSITIONS * SEQS) // more rows than tokens have room: the last write of a slot would be anyone's
+    for (int32_t r = POSITIONS * SEQS; r < s->rows; r++) w->rows[r] = (struct phi3_row){r % SEQS, POSITIONS + (r - POSITIONS * SEQS) / SEQS, 0};
+  for (int32_t i = 0; i < pages; i++) w->tables[i] = pages - 1 - i;
+  int64_t count = 2ll * (POSITIONS + PAGE) * half * 2;
+  w->rope = calloc((size_t)count, sizeof *w->rope);
+  for (int64_t i = 0; i < count; i += 2) {
+    double angle = 6.28 * test_uniform(seed);
+    w->rope[i] = (float)cos(angle);
+    w->rope[i + 1] = (float)sin(angle);
+  }
+}
+
+static void make_parameters(struct work *w) {
+  const struct shape *s = &w->s;
+  uint16_t *weights = packed(w);
+  int64_t groups = (s->k + 31) / 32, pages = SEQS * (POSITIONS / PAGE + 1), page = (int64_t)s->kv_heads * s->head_dim * PAGE;
+  w->b_w = buffer_open(weights, (size_t)(w->order.tiles * groups * 512) * 2);
+  free(weights);
+  w->p = (struct phi3_linear){.w = {w->b_w.p, w->order.tiles, (int32_t)groups}, .rows = s->rows, .ldx = (int32_t)w->ldx, .features = s->features};
+  if (w->norm) {
+    w->b_residual = buffer_open(w->residual, (size_t)(s->rows * s->k) * 4);
+    w->b_gain = buffer_open(w->gain, (size_t)s->k * 4);
+    w->p.residual = w->b_residual.p, w->p.gain = w->b_gain.p, w->p.hidden = s->k, w->p.eps = 1e-5f;
+  } else {
+    w->b_x = buffer_open(w->x, (size_t)(s->rows * w->ldx) * 2);
+    w->p.x = w->b_x.p;
+  }
+  if (w->epilogue == EPILOGUE_QKV) {
+    w->ld_out = s->heads * s->head_dim;
+    w->b_out = buffer_open(NULL, (size_t)(s->rows * w->ld_out) * 2);
+    w->b_parts = buffer_open(w->parts, 2 * (size_t)w->order.tiles * sizeof *w->parts);
+    w->b_rows = buffer_open(w->rows, (size_t)s->rows * sizeof w->rows[0]);
+    w->b_rope = buffer_open(w->rope, 2ull * (POSITIONS + PAGE) * (size_t)s->rotary * 4);
+    w->b_keys = buffer_open(NULL, (size_t)(pages * page) * 2);
+    w->b_values = buffer_open(NULL, (size_t)(pages * page) * 2);
+    w->b_tables = buffer_open(w->tables, sizeof w->tables);
+    w->p.half_out = w->b_out.p, w->p.parts = w->b_parts.p, w->p.row_info = w->b_rows.p, w->p.rope = w->b_rope.p;
+    w->p.rope_positions = POSITIONS + PAGE, w->p.rotary_half = s->rotary / 2, w->p.head_dim = s->head_dim, w->p.kv_heads = s->kv_heads;
+    w->p.cache = (struct phi3_cache){w->b_keys.p, w->b_values.p, w->b_tables.p, POSITIONS / PAGE + 1, PAGE};
+  } else if (w->epilogue == EPILOGUE_SILU) {
+    w->ld_out = s->features;
+    w->b_out = buffer_open(NULL, (size_t)(s->rows * w->ld_out) * 2);
+    w->p.half_out = w->b_out.p;
+  } else {
+    w->ld_out = s->features;
+    w->b_out = buffer_open(w->epilogue == EPILOGUE_ADD ? w->before : NULL, (size_t)(s->rows * w->ld_out) * 4);
+    w->p.out = w->b_out.p;
+  }
+  w->p.ld_out = (int32_t)w->ld_out;
+}
+
+// The exact value of channel c of a head of row r; `first` is the head's first row of the matrix.
+static double rotated(const struct work *w, int32_t r, int64_t first, int32_t c) {
+  const struct shape *s = &w->s;
+  const double *y = w->y + r * w->w_rows + first;
+  int32_t half = s->rotary / 2;
+  if (c >= s->rotary) return y[c];
+  const float *at = w->rope + 2 * (((int64_t)w->rows[r].rope_set * (POSITIONS + PAGE) + w->rows[r].position) * half + c % half);
+  return c < half ? y[c] * at[0] - y[c + half] * at[1] : y[c] * at[0] + y[c - half] * at[1];
+}
+
+static void check_qkv(const struct work *w, const uint16_t *q, const uint16_t *keys, const uint16_t *values, const char *what) {
+  const struct shape *s = &w->s;
+  struct measure m = {0};
+  int64_t dim = s->head_dim, written = 0, pages = SEQS * (POSITIONS / PAGE + 1);
+  for (int32_t r = 0; r < s->rows; r++) {
+    for (int64_t h = 0; h < s->heads; h++)
+      for (int32_t c = 0; c < dim; c++) measure_add(&m, f16_to_f32(q[r * w->ld_out + h * dim + c]), saturated(rotated(w, r, h * dim, c)));
+    int64_t page = w->tables[w->rows[r].seq * (POSITIONS / PAGE + 1) + w->rows[r].position / PAGE], slot = w->rows[r].position % PAGE;
+    for (int64_t h = 0; h < s->kv_heads; h++)
+      for (int32_t c = 0; c < dim; c++, written += 2) {
+        int64_t head = (page * s->kv_heads + h) * PAGE * dim;
+        measure_add(&m, f16_to_f32(keys[head + slot * dim + c]), saturated(rotated(w, r, (s->heads + h) * dim, c)));
+        measure_add(&m, f16_to_f32(values[head + c * PAGE + slot]), saturated(w->y[r * w->w_rows + (s->heads + s->kv_heads + h) * dim + c]));
+      }
+  }
+  measure_check(&m, 1e-6, !w->norm, what);
+  int64_t poisoned = 0;
+  for (int64_t i = 0; i < pages * s->kv_heads * PAGE * dim; i++) poisoned += (keys[i] == 0xffff) + (values[i] == 0xffff);
+  if (poisoned != 2 * pages * s->kv_heads * PAGE * dim - written) fail_msg("%s: wrote into slots of other tokens", what);
+}
+
+static void check_plain(const struct work *w, const void *out, const char *what) {
+  const struct shape *s = &w->s;
+  struct measure m = {0};
+  for (int64_t r = 0; r < s->rows; r++)
+    for (int64_t f = 0; f < s->features; f++) {
+      const double *y = w->y + r * w->w_rows;
+      int64_t at = r * w->ld_out + f;
+      if (w->epilogue == EPILOGUE_SILU) measure_add(&m, f16_to_f32(((const uint16_t *)out)[at]), saturated(y[f] / (1 + exp(-y[f])) * y[f + s->features]));
+      else measure_add(&m, ((const float *)out)[at], y[f] + (w->epilogue == EPILOGUE_ADD ? (double)w->before[at] : 0));
+    }
+  // With the norm inside, a value may round to the other fp16 neighbour than the reference's.
+  measure_check(&m, w->epilogue == EPILOGUE_SILU || w->norm ? 1e-6 : 1e-11, w->epilogue == EPILOGUE_SILU && !w->norm, what);
+}
+
+static void free_work(struct work *w) {
+  void *owned[] = {w->w, w->x, w->y, w->residual, w->gain, w->before, w->rope};
+  for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
+  struct buffer *buffers[] = {&w->b_w, &w->b_x, &w->b_out, &w->b_residual, &w->b_gain, &w->b_parts, &w->b_rows, &w->b_rope, &w->b_keys, &w->b_values, &w->b_tables};
+  for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) buffer_close(buffers[i]);
+  row_order_free(&w->order);
+  mem_free(w->parts);
+}
+
+struct outcome case_linear(enum gpu_kernel k, int shape, uint64_t seed, bool check) {
+  int n;
+  struct work w = {.epilogue = epilogue_of(k), .norm = k >= KERNEL_decode_norm_store && k <= KERNEL_decode_norm_qkv};
+  w.s = shapes_of(k, &n)[shape];
+  char what[160];
+  snprintf(what, sizeof what, "%s, %d rows, k %d, %d features", gpu_kernel_name(k), w.s.rows, w.s.k, w.s.features);
+  make_order(&w);
+  make_inputs(&w, &seed);
+  make_step(&w, &seed);
+  w.before = random_floats(&seed, (int64_t)w.s.rows * w.s.features, 1, w.s.outliers);
+  make_parameters(&w);
+  assert_ok(gpu_linear(test_device(), w.epilogue, &w.p, &e));
+  struct outcome o = {buffer_read(&w.b_out, what), w.b_out.bytes};
+  if (w.epilogue == EPILOGUE_QKV) {
+    uint8_t *keys = buffer_read(&w.b_keys, what), *values = buffer_read(&w.b_values, what);
+    if (check) check_qkv(&w, o.data, (uint16_t *)keys, (uint16_t *)values, what);
+    o.data = realloc(o.data, o.bytes + 2 * w.b_keys.bytes);
+    memcpy((uint8_t *)o.data + o.bytes, keys, w.b_keys.bytes);
+    memcpy((uint8_t *)o.data + o.bytes + w.b_keys.bytes, values, w.b_keys.bytes);
+    o.bytes += 2 * w.b_keys.bytes;
+    free(keys), free(values);
+  } else if (check) {
+    check_plain(&w, o.data, what);
+  }
+  free_work(&w);
+  return o;
+}

@@ -1,0 +1,106 @@
+// Every kernel of the list in kernels.h on every shape of its case: against fp64, under many schedules, with its guards, and its figures in the machine code.
+#include "tests/gpu/gpu_test.h"
+#include "runtime/gpu/registry.h"
+
+static struct err e;
+
+static const struct {
+  enum gpu_kernel first, last;
+  kernel_case run;
+  int (*shapes)(enum gpu_kernel);
+} families[] = {
+    {KERNEL_embed_rows, KERNEL_copy_pages, case_rows, rows_shapes},
+    {KERNEL_linear_store, KERNEL_decode_norm_qkv, case_linear, linear_shapes},
+    {KERNEL_attention_prefill_32, KERNEL_attention_merge, case_attention, attention_shapes},
+    {KERNEL_sample_rows, KERNEL_sample_rows, case_sample, sample_shapes},
+};
+
+// Calls `each` for every kernel; a kernel without a case is a failure.
+static int walk(void (*each)(enum gpu_kernel k, kernel_case run, int shapes, uint64_t seed), uint64_t seed) {
+  int cases = 0;
+  for (enum gpu_kernel k = 0; k < KERNEL_COUNT; k++) {
+    int found = 0;
+    for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
+      if (k < families[f].first || k > families[f].last) continue;
+      int n = families[f].shapes(k);
+      if (n < 1) fail_msg("%s has no shapes", gpu_kernel_name(k));
+      each(k, families[f].run, n, seed);
+      found += n;
+    }
+    if (!found) fail_msg("%s has no case", gpu_kernel_name(k));
+    cases += found;
+  }
+  const char *first = "";
+  unsigned findings = test_findings(&first);
+  if (findings) fail_msg("%u findings of the virtual GPU, the first: %s", findings, first);
+  return cases;
+}
+
+static void all_shapes(enum gpu_kernel k, kernel_case run, int shapes, uint64_t seed) {
+  for (int s = 0; s < shapes; s++) free(run(k, s, seed, true).data);
+}
+
+static void kernels_agree_with_fp64(void **state) {
+  (void)state;
+  test_device();
+  uint64_t seed = test_seed();
+  printf("%d cases\n", walk(all_shapes, seed));
+}
+
+static int schedules(void) {
+  const char *s = getenv("PHI3_TEST_SCHEDULES");
+  return s ? atoi(s) : 100;
+}
+
+// The schedules are spread over the shapes: a shape's first run is the answer of all its others.
+static void all_schedules(enum gpu_kernel k, kernel_case run, int shapes, uint64_t seed) {
+  int most = shapes < 2 ? shapes : 2; // the small ones come first
+  for (int s = 0; s < most; s++) {
+    test_schedule(0);
+    struct outcome first = run(k, s, seed, false);
+    for (int i = s + 1; i <= schedules(); i += most) {
+      test_schedule((uint64_t)i);
+      struct outcome again = run(k, s, seed, false);
+      if (again.bytes != first.bytes || memcmp(again.data, first.data, first.bytes)) fail_msg("%s, shape %d: schedule %d gives other bits", gpu_kernel_name(k), s, i);
+      free(again.data);
+    }
+    free(first.data);
+  }
+  test_schedule(0);
+}
+
+static void bits_do_not_depend_on_the_schedule(void **state) {
+  (void)state;
+  test_device();
+  walk(all_schedules, test_seed());
+}
+
+static int attribute(enum gpu_kernel k, int what) {
+  int v;
+  assert_ok(cuda_check(&test_device()->cuda, test_device()->cuda.function_attribute_get(&v, what, test_device()->kernels[k]), "a kernel's figures", &e));
+  return v;
+}
+
+// Of the sm_75 machine code: what the header comments reason with.
+static void machine_code_keeps_its_figures(void **state) {
+  (void)state;
+  test_device();
+  if (!test_device_is_virtual()) { // another architecture has other registers
+    printf("not compared on a real device\n");
+    return;
+  }
+  for (enum gpu_kernel k = 0; k < KERNEL_COUNT; k++) {
+    int used = attribute(k, CU_FUNCTION_REGISTERS), local = attribute(k, CU_FUNCTION_LOCAL), shared = attribute(k, CU_FUNCTION_SHARED);
+    printf("%-28s %3d registers, %5d bytes of shared memory, %d local\n", gpu_kernel_name(k), used, shared, local);
+    if (local) fail_msg("%s: %d bytes of local memory: it spills", gpu_kernel_name(k), local);
+    if (used < 1 || used > gpu_registry[k].registers) fail_msg("%s: %d registers, kernels.h allows %d", gpu_kernel_name(k), used, gpu_registry[k].registers);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(kernels_agree_with_fp64), cmocka_unit_test(bits_do_not_depend_on_the_schedule),
+                                     cmocka_unit_test(machine_code_keeps_its_figures)};
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  test_device_close();
+  return failed;
+}
