@@ -1,6 +1,6 @@
-// How near the CPU backend's projections come to the machine's ceilings: for each stored type, one row of activations (decode) against the
-// read bandwidth and 512 rows (prefill) against the multiply-add rate. Ceilings and projections are measured in turn, so that a share
-// compares figures of the same second; the median of the rounds is printed.
+// How near the CPU backend's projections come to the machine's ceilings: for each stored type, one row of activations
+// (decode) against the read bandwidth and 512 rows (prefill) against the multiply-add rate. Ceilings and projections
+// are measured in turn, so that a share compares figures of the same second; the median of the rounds is printed.
 //   cpu_linear [ROUNDS [THREADS]]
 #include "bench/roof.h"
 #include "runtime/base/mem.h"
@@ -52,7 +52,8 @@ static double best_seconds(struct bench *b, const struct matrix *w, int32_t coun
 
 static void measure(struct bench *b, enum dtype type, const struct roof *roof, int round) {
   int64_t row_bytes = dtype_row_bytes(type, COLS), rows = DECODE_BYTES / row_bytes;
-  struct tensor t = {.type = type, .dims = 2, .rows = rows, .cols = COLS, .data = b->weights, .bytes = rows * row_bytes};
+  struct tensor t = {
+      .type = type, .dims = 2, .rows = rows, .cols = COLS, .data = b->weights, .bytes = rows * row_bytes};
   struct matrix w = {.rows = rows, .cols = COLS, .num_parts = 1, .parts = {{.tensor = &t}}};
   struct figures *f = &b->figures[type];
   f->decode[round] = (double)t.bytes / best_seconds(b, &w, 1);
@@ -68,12 +69,14 @@ static bool bench_open(struct bench *b, int threads, struct err *e) {
   b->cpu.pool = b->cpu.kernels ? pool_open(threads, e) : NULL;
   if (!b->cpu.pool) return false;
   b->x = (struct rows){mem_alloc(PREFILL_ROWS, COLS * sizeof(float), "activations", e), COLS, COLS};
-  b->y = (struct rows){mem_alloc((size_t)outputs + PREFILL_ROWS * PREFILL_OUTPUTS, sizeof(float), "outputs", e), outputs, PREFILL_OUTPUTS};
+  b->y = (struct rows){mem_alloc((size_t)outputs + PREFILL_ROWS * PREFILL_OUTPUTS, sizeof(float), "outputs", e),
+                       outputs, PREFILL_OUTPUTS};
   b->cpu.scratch = mem_alloc((size_t)pool_threads(b->cpu.pool), sizeof *b->cpu.scratch, "scratch", e);
   b->weights = mem_alloc(DECODE_BYTES, 1, "weights", e);
   if (!b->x.data || !b->y.data || !b->cpu.scratch || !b->weights) return false;
   uint32_t random = 1; // bytes that make moderate numbers of every type
-  for (int64_t i = 0; i < DECODE_BYTES; i++) b->weights[i] = (uint8_t)(0x20 + ((random = random * 1664525u + 1013904223u) >> 27));
+  for (int64_t i = 0; i < DECODE_BYTES; i++)
+    b->weights[i] = (uint8_t)(0x20 + ((random = random * 1664525u + 1013904223u) >> 27));
   for (int64_t i = 0; i < PREFILL_ROWS * COLS; i++) ((float *)b->x.data)[i] = (float)(i % 7 - 3);
   return true;
 }
@@ -96,13 +99,14 @@ static bool run(struct bench *b, int rounds, struct err *e) {
       flops[r] = roof.flops;
       measure(b, (enum dtype)t, &roof, r);
     }
-  printf("%s, %d threads, %d rounds: reads %.1f GB/s, %.0f Gflop/s\n", b->cpu.kernels->isa, pool_threads(b->cpu.pool), rounds,
-         median(read, rounds) / 1e9, median(flops, rounds) / 1e9);
+  printf("%s, %d threads, %d rounds: reads %.1f GB/s, %.0f Gflop/s\n", b->cpu.kernels->isa, pool_threads(b->cpu.pool),
+         rounds, median(read, rounds) / 1e9, median(flops, rounds) / 1e9);
   printf("%-6s %14s %8s %18s %8s\n", "type", "decode GB/s", "share", "prefill Gflop/s", "share");
   for (int t = 0; t < DTYPE_COUNT; t++) {
     struct figures *f = &b->figures[t];
     printf("%-6s %14.1f %7.0f%% %18.0f %7.0f%%\n", dtype_info((enum dtype)t)->name, median(f->decode, rounds) / 1e9,
-           100 * median(f->decode_share, rounds), median(f->prefill, rounds) / 1e9, 100 * median(f->prefill_share, rounds));
+           100 * median(f->decode_share, rounds), median(f->prefill, rounds) / 1e9,
+           100 * median(f->prefill_share, rounds));
   }
   return true;
 }
@@ -111,7 +115,8 @@ int main(int argc, char **argv) {
   static struct bench b;
   struct err e = {0};
   int rounds = argc > 1 ? atoi(argv[1]) : 5, threads = argc > 2 ? atoi(argv[2]) : 0;
-  if (rounds < 1 || rounds > MAX_ROUNDS || threads < 0) return fprintf(stderr, "usage: cpu_linear [ROUNDS [THREADS]], rounds 1..%d\n", MAX_ROUNDS), 2;
+  if (rounds < 1 || rounds > MAX_ROUNDS || threads < 0)
+    return fprintf(stderr, "usage: cpu_linear [ROUNDS [THREADS]], rounds 1..%d\n", MAX_ROUNDS), 2;
   bool ok = bench_open(&b, threads, &e) && run(&b, rounds, &e);
   if (!ok) fprintf(stderr, "cpu_linear: %s\n", e.text);
   bench_close(&b);

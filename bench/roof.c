@@ -68,7 +68,8 @@ bool roof_measure(struct roof *r, int threads, struct err *e) {
     pool_for(p, PIECES, 1, write_pieces, &w);
     r->read_bytes_per_second = (double)PIECES * PIECE / best_seconds(p, PIECES, read_pieces, &w);
     int64_t pieces = (int64_t)FMA_PIECES * pool_threads(p);
-    r->flops = 2.0 * (double)pieces * (double)w.loops->multiply_adds_per_step * FMA_STEPS / best_seconds(p, pieces, multiply_add_pieces, &w);
+    r->flops = 2.0 * (double)pieces * (double)w.loops->multiply_adds_per_step * FMA_STEPS /
+               best_seconds(p, pieces, multiply_add_pieces, &w);
   }
   bool ok = w.memory != NULL;
   mem_free(w.memory);

@@ -7,6 +7,6 @@ struct roof {
   double flops;                 // fp32 multiply-adds from registers, each counted as two operations
 };
 
-// Measures on so many threads (0: one per processor), with the instructions that the CPU backend uses: the best of several tries, about half
-// a second in all. Takes 256 MiB for the time being.
+// Measures on so many threads (0: one per processor), with the instructions that the CPU backend uses: the best of
+// several tries, about half a second in all. Takes 256 MiB for the time being.
 bool roof_measure(struct roof *r, int threads, struct err *e);

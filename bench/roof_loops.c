@@ -22,4 +22,4 @@ static void multiply_add(int64_t steps) {
   for (int i = 0; i < CHAINS; i++) keep(acc[i]);
 }
 
-const struct roof_loops CPU_NAME(roof_loops) = {read_memory, multiply_add, CHAINS * VW};
+const struct roof_loops CPU_NAME(roof_loops) = {read_memory, multiply_add, CHAINS *VW};

@@ -18,11 +18,15 @@ static struct command chat_command(struct settings *s) {
   const struct option_spec fresh[] = {
       {0, "system", OPTION_TEXT, &s->system, "TEXT", "what the assistant is told first", 0, 0},
       {'n', "new", OPTION_INT, &s->new_tokens, "N", "tokens of an answer at most; default 500", 1, 1e9},
-      {0, "temperature", OPTION_FLOAT, &s->sampler.temperature, "T", "0 takes the most probable token; default 0", 0, 1000},
+      {0, "temperature", OPTION_FLOAT, &s->sampler.temperature, "T", "0 takes the most probable token; default 0", 0,
+       1000},
       {0, "top-k", OPTION_INT, &s->top_k, "K", "sample among the K most probable; 0 all; default 0", 0, 1e9},
-      {0, "top-p", OPTION_FLOAT, &s->sampler.top_p, "P", "sample among the fewest that reach this probability; default 1", 0, 1},
-      {0, "min-p", OPTION_FLOAT, &s->sampler.min_p, "P", "drop tokens below this share of the best one's probability; default 0", 0, 1},
-      {0, "repetition-penalty", OPTION_FLOAT, &s->sampler.repetition_penalty, "R", "above 1 makes seen tokens less probable; default 1", 0.01, 100},
+      {0, "top-p", OPTION_FLOAT, &s->sampler.top_p, "P",
+       "sample among the fewest that reach this probability; default 1", 0, 1},
+      {0, "min-p", OPTION_FLOAT, &s->sampler.min_p, "P",
+       "drop tokens below this share of the best one's probability; default 0", 0, 1},
+      {0, "repetition-penalty", OPTION_FLOAT, &s->sampler.repetition_penalty, "R",
+       "above 1 makes seen tokens less probable; default 1", 0.01, 100},
       {0, "seed", OPTION_U64, &s->sampler.seed, "S", "of the sampling; default 0", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
@@ -33,10 +37,13 @@ static struct command chat_command(struct settings *s) {
   return (struct command){
       .name = "chat",
       .usage = "[options]",
-      .summary = "A dialogue in the model's chat form: a line of input is a message, an empty line or end of input ends it. Ctrl-C ends an answer.",
+      .summary = "A dialogue in the model's chat form: a line of input is a message, an empty line or end of input "
+                 "ends it. Ctrl-C ends an answer, or "
+                 "at the prompt the dialogue.",
       .groups = groups,
-      .examples = "  phi3 chat\n  phi3 chat -m smollm2 --system \"You answer in one sentence.\" --temperature 0.7 --top-p 0.9\n"
-                  "  echo \"What is the capital of Italy?\" | phi3 chat\n"};
+      .examples =
+          "  phi3 chat\n  phi3 chat -m smollm2 --system \"You answer in one sentence.\" --temperature 0.7 --top-p 0.9\n"
+          "  echo \"What is the capital of Italy?\" | phi3 chat\n"};
 }
 
 struct dialogue {
@@ -83,14 +90,21 @@ static bool on_text(void *ctx, const char *text, size_t n) {
   return fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0 && !interrupted();
 }
 
-// The whole dialogue as ids; what the session already holds of it is kept, the rest of the session is cut off. HF's chat template on all
-// messages gives the same ids.
-static bool next_prompt(const struct engine *en, const struct dialogue *d, struct session *s, struct ids *all, int64_t *known, struct err *e) {
+static bool cancelled(void *ctx) {
+  (void)ctx;
+  return interrupted();
+}
+
+// The whole dialogue as ids; what the session already holds of it is kept, the rest of the session is cut off. HF's
+// chat template on all messages gives the same ids.
+static bool next_prompt(const struct engine *en, const struct dialogue *d, struct session *s, struct ids *all,
+                        int64_t *known, struct err *e) {
   char *text = tokenizer_chat_render(en->tokenizer, d->messages, d->count, e);
   bool ok = text && tokenizer_encode(en->tokenizer, text, strlen(text), true, all, e);
   mem_free(text);
   *known = 0;
-  while (ok && *known < s->tokens.count && *known < all->count - 1 && s->tokens.data[*known] == all->data[*known]) ++*known;
+  while (ok && *known < s->tokens.count && *known < all->count - 1 && s->tokens.data[*known] == all->data[*known])
+    ++*known;
   return ok && session_rewind(s, *known, e);
 }
 
@@ -100,7 +114,12 @@ static bool answer(const struct settings *o, struct engine *en, struct dialogue 
   struct generated g = {0};
   int64_t known;
   bool ok = next_prompt(en, d, s, &all, &known, e);
-  struct generate_options go = {.max_new = o->new_tokens, .prompt_text = PROMPT_APART, .sampler = o->sampler, .on_text = on_text, .ctx = &a};
+  struct generate_options go = {.max_new = o->new_tokens,
+                                .prompt_text = PROMPT_APART,
+                                .sampler = o->sampler,
+                                .on_text = on_text,
+                                .cancelled = cancelled,
+                                .ctx = &a};
   go.sampler.seed += (uint64_t)d->count; // another draw for each answer
   if (ok) ok = generate(s, en->tokenizer, all.data + known, all.count - known, &go, &g, e);
   if (ok && a.failed) ok = err_no_memory(e, a.len, "the answer");
@@ -108,7 +127,8 @@ static bool answer(const struct settings *o, struct engine *en, struct dialogue 
     printf("\n");
     if (isatty(STDERR_FILENO))
       fprintf(stderr, "[%lld tokens, %.1f tokens/s, %lld of %d positions used]\n", (long long)g.ids.count,
-              g.seconds > 0 ? (double)g.ids.count / g.seconds : 0, (long long)s->tokens.count, en->model.config.max_positions);
+              g.seconds > 0 ? (double)g.ids.count / g.seconds : 0, (long long)s->tokens.count,
+              en->model.config.max_positions);
     ok = add_message(d, "assistant", mem_strdup(a.text ? a.text : "", e), e);
   }
   mem_free(a.text);
@@ -124,11 +144,15 @@ static bool talk(const struct settings *o, struct engine *en, struct dialogue *d
   while (ok) {
     if (terminal) printf("> "), fflush(stdout);
     ssize_t n = getline(&line, &capacity, stdin);
+    if (n < 0 && ferror(stdin) && !interrupted()) ok = err_set(e, "cannot read the input");
+    if (n < 0 && terminal) printf("\n"); // what follows begins a line of its own
     if (n < 0) break;
     while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = 0;
     if (n == 0) break;
-    ok = add_message(d, "user", mem_strdup(line, e), e) && answer(o, en, d, s, e);
-    if (interrupted()) break;
+    if (strlen(line) != (size_t)n) ok = err_set(e, "a chat message cannot hold a zero byte");
+    ok = ok && add_message(d, "user", mem_strdup(line, e), e) && answer(o, en, d, s, e);
+    if (interrupted() && !terminal) break;
+    forget_interrupt(); // at a terminal it was the answer that should end
   }
   free(line);
   return ok;

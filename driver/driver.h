@@ -18,20 +18,20 @@ struct texts { // an option that may be given several times
 };
 
 struct option_spec {
-  char letter;       // 0: none
-  const char *name;  // without "--"
+  char letter;      // 0: none
+  const char *name; // without "--"
   enum option_type type;
-  void *to;          // bool, int64_t, uint64_t, float, const char *, struct texts, int (index of the choice)
-  const char *arg;   // shown in the help; for OPTION_CHOICE the words separated by '|'
+  void *to;        // bool, int64_t, uint64_t, float, const char *, struct texts, int (index of the choice)
+  const char *arg; // shown in the help; for OPTION_CHOICE the words separated by '|'
   const char *help;
-  double min, max;   // of numbers; both 0: any
+  double min, max; // of numbers; both 0: any
 };
 
 struct command {
-  const char *name, *usage, *summary; // "generate", "[options]", one sentence
+  const char *name, *usage, *summary;      // "generate", "[options]", one sentence
   const struct option_spec *const *groups; // NULL-terminated list of tables, each ended by a NULL name
-  const char *examples;               // lines
-  int32_t min_args, max_args;         // positional arguments
+  const char *examples;                    // lines
+  int32_t min_args, max_args;              // positional arguments
 };
 
 enum { MAX_ARGS = 16 };
@@ -41,7 +41,8 @@ struct arguments {
   int32_t count;
 };
 
-// Fills the options' targets. Returns -1 to go on, else the exit code: after --help, or after a usage error that was told on stderr.
+// Fills the options' targets. Returns -1 to go on, else the exit code: after --help, or after a usage error that was
+// told on stderr.
 int options_parse(const struct command *c, int argc, char **argv, struct arguments *args);
 // "phi3 NAME: text" on stderr; returns the exit code.
 int usage_error(const struct command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -52,8 +53,8 @@ struct engine_options {
   const char *model; // path or name
   int device;        // index into engine_devices
   int64_t threads;
-  int precision;     // 0 fp32, 1 fp64
-  int pages;         // enum page_type
+  int precision;                        // 0 fp32, 1 fp64
+  int pages;                            // enum page_type
   int64_t page_size, chunk, max_tokens; // max_tokens 0: as many as the work needs
 };
 
@@ -71,19 +72,22 @@ struct engine {
 // Finds and opens model and tokenizer; the backend later, when the work's size is known.
 bool engine_open(struct engine *en, const struct engine_options *o, struct err *e);
 // Opens the backend with room for `sequences` of `tokens` each and `logits` rows of logits per step.
-bool engine_start(struct engine *en, const struct engine_options *o, int64_t tokens, int32_t sequences, int32_t logits, struct err *e);
+bool engine_start(struct engine *en, const struct engine_options *o, int64_t tokens, int32_t sequences, int32_t logits,
+                  struct err *e);
 // False, with an error, when there is no tokenizer.
 bool engine_needs_text(const struct engine *en, struct err *e);
 void engine_close(struct engine *en);
 
 // Ids from text such as "1 2, 3".
 bool parse_ids(const char *text, struct ids *out, struct err *e);
-// True after Ctrl-C; the first one asks for a clean end, the second one ends at once.
+// True after Ctrl-C; the first one asks for a clean end, the second one ends at once. Once forgotten, the next one is
+// the first again.
 bool interrupted(void);
+void forget_interrupt(void);
 void catch_interrupts(void);
 
-// A bar on standard error while a long prompt is computed, when that is a terminal; also ends the pass after Ctrl-C. It observes `f`
-// and must outlive the passes.
+// A bar on standard error while a long prompt is computed, when that is a terminal; also ends the pass after Ctrl-C. It
+// observes `f` and must outlive the passes.
 struct progress {
   int64_t total, done; // tokens
   double start, shown; // seconds

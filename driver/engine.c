@@ -16,14 +16,17 @@ struct engine_options engine_defaults(void) {
 const struct option_spec *engine_option_table(struct engine_options *o) {
   static struct option_spec table[10];
   const struct option_spec fresh[] = {
-      {'m', "model", OPTION_TEXT, &o->model, "MODEL", "a Hugging Face folder, a .gguf file, or a name; default nano", 0, 0},
-      {0, "device", OPTION_CHOICE, &o->device, device_words, "where to compute: auto takes a GPU where there is one; default auto", 0, 0},
+      {'m', "model", OPTION_TEXT, &o->model, "MODEL", "a Hugging Face folder, a .gguf file, or a name; default nano", 0,
+       0},
+      {0, "device", OPTION_CHOICE, &o->device, device_words,
+       "where to compute: auto takes a GPU where there is one; default auto", 0, 0},
       {'t', "threads", OPTION_INT, &o->threads, "N", "processor threads; default one for each processor", 1, 256},
       {0, "precision", OPTION_CHOICE, &o->precision, "fp32|fp64", "arithmetic of the cpu; default fp32", 0, 0},
       {0, "pages", OPTION_CHOICE, &o->pages, "f32|f16", "stored keys and values of the cpu; default f32", 0, 0},
       {0, "page-size", OPTION_INT, &o->page_size, "N", "tokens in a page of the cache; default 16", 1, 4096},
       {0, "chunk", OPTION_INT, &o->chunk, "N", "tokens of a prompt computed at once; default 512", 1, 65536},
-      {0, "max-tokens", OPTION_INT, &o->max_tokens, "N", "room of the cache in tokens; default what the work needs", 1, 1e9},
+      {0, "max-tokens", OPTION_INT, &o->max_tokens, "N", "room of the cache in tokens; default what the work needs", 1,
+       1e9},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
   _Static_assert(sizeof fresh <= sizeof table, "the table holds all options");
@@ -57,7 +60,9 @@ static bool open_tokenizer(struct engine *en, const char *path, struct err *e) {
 }
 
 bool engine_needs_text(const struct engine *en, struct err *e) {
-  return en->tokenizer || err_set(e, "%s has no tokenizer.json, so it knows no text; put one there or give ids with --ids", en->model.path);
+  return en->tokenizer ||
+         err_set(e, "%s has no tokenizer.json, so it knows no text; put one there or give ids with --ids",
+                 en->model.path);
 }
 
 bool engine_open(struct engine *en, const struct engine_options *o, struct err *e) {
@@ -67,8 +72,8 @@ bool engine_open(struct engine *en, const struct engine_options *o, struct err *
   if (!path) return false;
   bool ok = model_open(&en->model, path, e) && open_tokenizer(en, path, e);
   if (ok && en->tokenizer && tokenizer_vocab_size(en->tokenizer) > en->model.config.vocab_size)
-    ok = err_set(e, "%s: the tokenizer has %d pieces, the model's embedding %d rows; the files do not belong together", path,
-                 tokenizer_vocab_size(en->tokenizer), en->model.config.vocab_size);
+    ok = err_set(e, "%s: the tokenizer has %d pieces, the model's embedding %d rows; the files do not belong together",
+                 path, tokenizer_vocab_size(en->tokenizer), en->model.config.vocab_size);
   mem_free(path);
   if (!ok) return engine_close(en), false;
   if (en->tokenizer) add_end_ids(&en->model.config, en->tokenizer);
@@ -76,7 +81,8 @@ bool engine_open(struct engine *en, const struct engine_options *o, struct err *
   return true;
 }
 
-static struct backend *open_backend(const struct model *m, const struct engine_options *o, const struct backend_options *b, struct err *e) {
+static struct backend *open_backend(const struct model *m, const struct engine_options *o,
+                                    const struct backend_options *b, struct err *e) {
   struct err no_gpu;
   bool cpu = o->device == DEVICE_CPU || (o->device == DEVICE_AUTO && (b->fp64 || !gpu_available(&no_gpu)));
   return cpu ? cpu_backend_open(m, b, e) : gpu_backend_open(m, b, o->device == DEVICE_VGPU, e);
@@ -87,11 +93,12 @@ static void tell_overflows(const struct backend *b) {
   if (strcmp(b->ops->name, "cpu") == 0) return;
   struct gpu_report r = gpu_backend_report(b);
   if (r.overflows)
-    fprintf(stderr, "%lld of %lld weights are beyond fp16's range (up to %g) and became its largest value, 65504\n", (long long)r.overflows, (long long)r.weights,
-            (double)r.largest);
+    fprintf(stderr, "%lld of %lld weights are beyond fp16's range (up to %g) and became its largest value, 65504\n",
+            (long long)r.overflows, (long long)r.weights, (double)r.largest);
 }
 
-bool engine_start(struct engine *en, const struct engine_options *o, int64_t tokens, int32_t sequences, int32_t logits, struct err *e) {
+bool engine_start(struct engine *en, const struct engine_options *o, int64_t tokens, int32_t sequences, int32_t logits,
+                  struct err *e) {
   double start = now_seconds();
   const struct config *c = &en->model.config;
   if (tokens > c->max_positions) tokens = c->max_positions;
@@ -129,7 +136,8 @@ bool parse_ids(const char *text, struct ids *out, struct err *e) {
     errno = 0;
     long long v = strtoll(p, &end, 10);
     if (end == p || errno || v < 0 || v > INT32_MAX || !strchr(" ,\t\r\n", *end))
-      return err_set(e, "'%.*s' is not an id; ids are whole numbers separated by spaces or commas", (int)strcspn(p, " ,\t\r\n"), p);
+      return err_set(e, "'%.*s' is not an id; ids are whole numbers separated by spaces or commas",
+                     (int)strcspn(p, " ,\t\r\n"), p);
     if (!ids_push(out, (int32_t)v, e)) return false;
     p = end;
   }
@@ -162,6 +170,8 @@ static void on_interrupt(int signal_number) {
 }
 
 bool interrupted(void) { return interrupts > 0; }
+
+void forget_interrupt(void) { interrupts = 0; }
 
 void catch_interrupts(void) {
   struct sigaction a = {.sa_handler = on_interrupt};

@@ -19,7 +19,8 @@ static const struct {
 enum { NUM_COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *f) {
-  fprintf(f, "Usage: phi3 COMMAND [options]\n\nRuns Phi-3 and models of its block, and shows what happens inside.\n\nCommands:\n");
+  fprintf(f, "Usage: phi3 COMMAND [options]\n\nRuns Phi-3 and models of its block, and shows what happens "
+             "inside.\n\nCommands:\n");
   for (int i = 0; i < NUM_COMMANDS; i++) fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].help);
   fprintf(f, "\nphi3 COMMAND --help shows a command's options with examples.\n\n"
              "Example:\n  phi3 generate -p \"The capital of France is\" -n 8\n\n"
@@ -28,7 +29,8 @@ static void print_help(FILE *f) {
 
 static int run(int argc, char **argv) {
   const char *name = argv[1];
-  if (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) return print_help(stdout), EXIT_OK;
+  if (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "help") == 0)
+    return print_help(stdout), EXIT_OK;
   if (strcmp(name, "--version") == 0) return puts("phi3 " PHI3_VERSION), EXIT_OK;
   for (int i = 0; i < NUM_COMMANDS; i++)
     if (strcmp(name, commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
@@ -39,7 +41,7 @@ static int run(int argc, char **argv) {
 int main(int argc, char **argv) {
   if (argc < 2) return print_help(stderr), EXIT_USAGE;
   int code = run(argc, argv);
-  if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+  if ((fflush(stdout) == 0 && !ferror(stdout)) || code != EXIT_OK) return code; // a failure has had its sentence
   fprintf(stderr, "phi3 %s: cannot write to standard output\n", argv[1]);
   return EXIT_FAILED;
 }

@@ -23,8 +23,8 @@ int failure(const struct command *c, const struct err *e) {
 
 static void print_option(const struct option_spec *o) {
   char left[64];
-  snprintf(left, sizeof left, "%c%c%s--%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? ", " : "  ", o->name,
-           o->arg ? " " : "", o->arg ? o->arg : "");
+  snprintf(left, sizeof left, "%c%c%s--%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
+           o->letter ? ", " : "  ", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
   if (strlen(left) > 30) printf("  %s\n  %-31s%s\n", left, "", o->help);
   else printf("  %-31s%s\n", left, o->help);
 }
@@ -40,7 +40,8 @@ static void print_help(const struct command *c) {
 static const struct option_spec *find_option(const struct command *c, const char *arg, size_t len) {
   for (const struct option_spec *const *g = c->groups; *g; g++)
     for (const struct option_spec *o = *g; o->name; o++) {
-      bool by_name = arg[0] == '-' && arg[1] == '-' && strlen(o->name) == len - 2 && memcmp(o->name, arg + 2, len - 2) == 0;
+      bool by_name =
+          arg[0] == '-' && arg[1] == '-' && strlen(o->name) == len - 2 && memcmp(o->name, arg + 2, len - 2) == 0;
       if (by_name || (len == 2 && arg[1] == o->letter && o->letter)) return o;
     }
   return NULL;
@@ -98,7 +99,8 @@ static int bad_value(const struct command *c, const struct option_spec *o, const
   if (o->type == OPTION_CHOICE) return usage_error(c, "--%s takes one of %s, not '%s'", o->name, o->arg, value);
   if (o->type == OPTION_TEXTS) return usage_error(c, "--%s can be given %d times at most", o->name, MAX_TEXTS);
   const char *kind = o->type == OPTION_FLOAT ? "number" : "whole number";
-  if (o->type == OPTION_U64) return usage_error(c, "--%s takes a whole number from 0 to 2^64-1, not '%s'", o->name, value);
+  if (o->type == OPTION_U64)
+    return usage_error(c, "--%s takes a whole number from 0 to 2^64-1, not '%s'", o->name, value);
   if (o->min == 0 && o->max == 0) return usage_error(c, "--%s takes a %s, not '%s'", o->name, kind, value);
   return usage_error(c, "--%s takes a %s from %g to %.12g, not '%s'", o->name, kind, o->min, o->max, value);
 }
@@ -109,7 +111,8 @@ int options_parse(const struct command *c, int argc, char **argv, struct argumen
   for (int i = 1; i < argc; i++) {
     const char *a = argv[i];
     if (only_args || a[0] != '-' || !a[1]) {
-      if (args->count == c->max_args || args->count == MAX_ARGS) return usage_error(c, "'%s' is one argument too many", a);
+      if (args->count == c->max_args || args->count == MAX_ARGS)
+        return usage_error(c, "'%s' is one argument too many", a);
       args->data[args->count++] = a;
       continue;
     }
@@ -117,7 +120,7 @@ int options_parse(const struct command *c, int argc, char **argv, struct argumen
       only_args = true;
       continue;
     }
-    if (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0) return print_help(c), fflush(stdout) ? EXIT_FAILED : EXIT_OK;
+    if (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0) return print_help(c), EXIT_OK;
     size_t len = strcspn(a, "=");
     const struct option_spec *o = find_option(c, a, len);
     if (!o) return usage_error(c, "there is no option '%.*s'", (int)len, a);

@@ -1,18 +1,20 @@
-// The operations of the forward pass. forward.c states their order once; each backend fills this table. An operation is as large as the
-// largest thing a GPU fuses. Between operations everything stays in the backend's memory.
+// The operations of the forward pass. forward.c states their order once; each backend fills this table. An operation is
+// as large as the largest thing a GPU fuses. Between operations everything stays in the backend's memory.
 //
-// Promise of every backend: a row's result depends on its sequence's tokens alone, to the bit, not on the rows beside it, the chunk it
-// came in, the pages it is stored in or the number of threads.
+// Promise of every backend: a row's result depends on its sequence's tokens alone, to the bit, not on the rows beside
+// it, the chunk it came in, the pages it is stored in or the number of threads.
 #pragma once
 #include "runtime/base/err.h"
 #include "runtime/model/model.h"
 
-// New tokens of one sequence: rows [first_row, first_row + num_rows) of the step, at positions position, position + 1, ...
+// New tokens of one sequence: rows [first_row, first_row + num_rows) of the step, at positions position, position + 1,
+// ...
 struct step_seq {
   int32_t first_row, num_rows;
   int64_t position;
-  const int32_t *block_table; // page of position / page_size; entries behind the window may be PAGE_NONE and are not read
-  bool long_rope;             // rotate with longrope's long factors
+  const int32_t
+      *block_table; // page of position / page_size; entries behind the window may be PAGE_NONE and are not read
+  bool long_rope;   // rotate with longrope's long factors
 };
 
 struct step {
@@ -20,20 +22,20 @@ struct step {
   const int32_t *ids;          // [num_rows]
   const struct step_seq *seqs; // [num_seqs]
   int32_t num_seqs;
-  const int32_t *logit_rows;   // [num_logits] rows whose logits are wanted, ascending
+  const int32_t *logit_rows; // [num_logits] rows whose logits are wanted, ascending
   int32_t num_logits;
 };
 
 enum page_type { PAGE_F32, PAGE_F16 };
 
 struct backend_options {
-  int threads;         // 0: one per processor
-  bool fp64;           // all arithmetic in double (plain loops, slow): for goldens
+  int threads;              // 0: one per processor
+  bool fp64;                // all arithmetic in double (plain loops, slow): for goldens
   enum page_type page_type; // ignored with fp64, whose pages hold doubles
-  int32_t page_size;   // tokens
+  int32_t page_size;        // tokens
   int32_t num_pages;
-  int32_t max_rows;    // of a step
-  int32_t max_logits;  // rows of logits of a step
+  int32_t max_rows;      // of a step
+  int32_t max_logits;    // rows of logits of a step
   int64_t max_positions; // that a sequence reaches at most; 0: the model's
 };
 
@@ -57,8 +59,8 @@ struct sampler_options;
 
 struct backend_ops {
   const char *name; // "cpu", "cuda", "vgpu"
-  // Around the operations of a step, each may be NULL. `observed`: stages may be read after each operation. Without that, a backend may
-  // put off all work until the end.
+  // Around the operations of a step, each may be NULL. `observed`: stages may be read after each operation. Without
+  // that, a backend may put off all work until the end.
   bool (*begin_step)(struct backend *b, const struct step *s, bool observed, struct err *e);
   bool (*end_step)(struct backend *b, const struct step *s, struct err *e);
   // x = rows of the embedding. Ids were checked against the vocabulary.
@@ -79,19 +81,23 @@ struct backend_ops {
   bool (*copy_page)(struct backend *b, int32_t from, int32_t to, struct err *e);
   // Copies a stage of the last step to dst, as fp32. Valid until a later operation overwrites it.
   bool (*read)(struct backend *b, const struct step *s, enum stage stage, float *dst, struct err *e);
-  // The next id of each logit row, chosen where the logits are: greedily, or as sampler.h says with random[row] in [0, 1). The repetition penalty is
-  // not applied. Fails when a logit is not finite. NULL: read the logits instead.
-  bool (*pick)(struct backend *b, const struct step *s, const struct sampler_options *o, const double *random, int32_t *ids, struct err *e);
+  // The next id of each logit row, chosen where the logits are: greedily, or as sampler.h says with random[row] in [0,
+  // 1). The repetition penalty is not applied. Fails when a logit is not finite. NULL: read the logits instead.
+  bool (*pick)(struct backend *b, const struct step *s, const struct sampler_options *o, const double *random,
+               int32_t *ids, struct err *e);
   void (*close)(struct backend *b);
 };
 
-// The reference: plain C, fp32 or fp64. NULL and an error on failure.
+// The reference: fp32 by tuned loops, or fp64 by plain ones. PHI3_ISA in the environment (baseline, v3, v4) overrides
+// the choice of instruction set: bits agree within one. NULL and an error on failure.
 struct backend *cpu_backend_open(const struct model *m, const struct backend_options *o, struct err *e);
 // A GPU by the CUDA driver, or the virtual GPU in its place. The fp16 pages' size is a multiple of 16 tokens.
-struct backend *gpu_backend_open(const struct model *m, const struct backend_options *o, bool virtual_gpu, struct err *e);
+struct backend *gpu_backend_open(const struct model *m, const struct backend_options *o, bool virtual_gpu,
+                                 struct err *e);
 // Whether there is a GPU that gpu_backend_open(..., false) can use; if not, the error says why.
 bool gpu_available(struct err *e);
-// Of a GPU backend: weights that fp16 could not hold (they became its largest value), their largest magnitude, and the device's name.
+// Of a GPU backend: weights that fp16 could not hold (they became its largest value), their largest magnitude, and the
+// device's name.
 struct gpu_report {
   int64_t weights, overflows;
   float largest;

@@ -1,7 +1,8 @@
 #include "runtime/forward.h"
 #include "runtime/base/mem.h"
 
-const char *const operation_names[OP_COUNT] = {"embed", "attention_in", "attention", "attention_out", "mlp_in", "mlp_out", "logits"};
+const char *const operation_names[OP_COUNT] = {"embed",  "attention_in", "attention", "attention_out",
+                                               "mlp_in", "mlp_out",      "logits"};
 
 bool forward_open(struct forward *f, struct backend *b, struct err *e) {
   *f = (struct forward){.backend = b};
@@ -36,10 +37,10 @@ static bool run_layer(struct forward *f, int32_t layer, struct err *e) {
   struct backend *b = f->backend;
   const struct backend_ops *op = b->ops;
   const struct step *s = &f->step;
-  return op->attention_in(b, s, layer, e) && done(f, OP_ATTENTION_IN, layer, e)       //
-         && op->attention(b, s, layer, e) && done(f, OP_ATTENTION, layer, e)          //
-         && op->attention_out(b, s, layer, e) && done(f, OP_ATTENTION_OUT, layer, e)  //
-         && op->mlp_in(b, s, layer, e) && done(f, OP_MLP_IN, layer, e)                //
+  return op->attention_in(b, s, layer, e) && done(f, OP_ATTENTION_IN, layer, e)      //
+         && op->attention(b, s, layer, e) && done(f, OP_ATTENTION, layer, e)         //
+         && op->attention_out(b, s, layer, e) && done(f, OP_ATTENTION_OUT, layer, e) //
+         && op->mlp_in(b, s, layer, e) && done(f, OP_MLP_IN, layer, e)               //
          && op->mlp_out(b, s, layer, e) && done(f, OP_MLP_OUT, layer, e);
 }
 
@@ -70,7 +71,8 @@ static bool check_inputs(const struct forward *f, const struct forward_input *in
     rows += in[i].count;
     logits += in[i].logits == LOGITS_ALL ? in[i].count : in[i].logits == LOGITS_LAST;
   }
-  if (rows > b->options.max_rows) return err_set(e, "%lld tokens at once, the backend takes %d", (long long)rows, b->options.max_rows);
+  if (rows > b->options.max_rows)
+    return err_set(e, "%lld tokens at once, the backend takes %d", (long long)rows, b->options.max_rows);
   if (logits > b->options.max_logits)
     return err_set(e, "%lld rows of logits at once, the backend takes %d", (long long)logits, b->options.max_logits);
   return count > 0 || err_set(e, "an empty batch");
@@ -83,7 +85,8 @@ static bool add_input(struct forward *f, const struct forward_input *in, struct 
   sequence_evict(in->seq, &f->pages, b->model->config.sliding_window);
   if (!sequence_reserve(in->seq, &f->pages, in->count, &copy, e)) return false;
   if (copy.from != PAGE_NONE && !b->ops->copy_page(b, copy.from, copy.to, e)) return false;
-  f->seqs[s->num_seqs++] = (struct step_seq){s->num_rows, in->count, in->seq->length, in->seq->block_table, in->long_rope};
+  f->seqs[s->num_seqs++] =
+      (struct step_seq){s->num_rows, in->count, in->seq->length, in->seq->block_table, in->long_rope};
   for (int32_t j = 0; j < in->count; j++, s->num_rows++) {
     f->ids[s->num_rows] = in->ids[j];
     bool wanted = in->logits == LOGITS_ALL || (in->logits == LOGITS_LAST && j == in->count - 1);
@@ -102,8 +105,8 @@ bool forward_run(struct forward *f, const struct forward_input *in, int32_t coun
   return true;
 }
 
-bool forward_chunks(struct forward *f, struct sequence *s, const int32_t *ids, int64_t count, int32_t chunk, bool long_rope,
-                    enum logits_of logits, struct err *e) {
+bool forward_chunks(struct forward *f, struct sequence *s, const int32_t *ids, int64_t count, int32_t chunk,
+                    bool long_rope, enum logits_of logits, struct err *e) {
   for (int64_t at = 0; at < count; at += chunk) {
     int32_t n = (int32_t)(count - at < chunk ? count - at : chunk);
     struct forward_input in = {s, ids + at, n, long_rope, at + n == count ? logits : LOGITS_NONE};

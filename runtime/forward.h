@@ -3,7 +3,16 @@
 #include "runtime/backend.h"
 #include "runtime/cache/pages.h"
 
-enum operation { OP_EMBED, OP_ATTENTION_IN, OP_ATTENTION, OP_ATTENTION_OUT, OP_MLP_IN, OP_MLP_OUT, OP_LOGITS, OP_COUNT };
+enum operation {
+  OP_EMBED,
+  OP_ATTENTION_IN,
+  OP_ATTENTION,
+  OP_ATTENTION_OUT,
+  OP_MLP_IN,
+  OP_MLP_OUT,
+  OP_LOGITS,
+  OP_COUNT
+};
 extern const char *const operation_names[OP_COUNT];
 
 // Called after each operation; may read stages. Returning false (with an error) ends the pass.
@@ -17,8 +26,8 @@ struct forward {
   struct backend *backend; // owned
   struct pages pages;
   struct forward_observer observer; // optional
-  struct step step;        // the last one, for reads
-  int32_t *ids, *logit_rows; // storage of the step
+  struct step step;                 // the last one, for reads
+  int32_t *ids, *logit_rows;        // storage of the step
   struct step_seq *seqs;
 };
 
@@ -36,11 +45,12 @@ struct forward_input {
 // Takes the backend over, also on failure.
 bool forward_open(struct forward *f, struct backend *b, struct err *e);
 void forward_close(struct forward *f);
-// Runs the tokens of all inputs (at most max_rows in all) and stores their keys and values. On failure no sequence has grown.
+// Runs the tokens of all inputs (at most max_rows in all) and stores their keys and values. On failure no sequence has
+// grown.
 bool forward_run(struct forward *f, const struct forward_input *in, int32_t count, struct err *e);
 // The same for one sequence and any number of tokens, `chunk` at a time; logits of the last token only, or none.
-bool forward_chunks(struct forward *f, struct sequence *s, const int32_t *ids, int64_t count, int32_t chunk, bool long_rope,
-                    enum logits_of logits, struct err *e);
+bool forward_chunks(struct forward *f, struct sequence *s, const int32_t *ids, int64_t count, int32_t chunk,
+                    bool long_rope, enum logits_of logits, struct err *e);
 // Whether a whole sequence of `tokens` is rotated with longrope's long factors.
 bool forward_long_rope(const struct config *c, int64_t tokens);
 // A stage of the last step; see enum stage.

@@ -41,7 +41,8 @@ static bool compute(struct session *s, float *logits, struct err *e) {
     s->long_rope = long_rope;
   }
   int64_t known = s->sequence.length;
-  return forward_chunks(f, &s->sequence, s->tokens.data + known, s->tokens.count - known, s->chunk, long_rope, LOGITS_LAST, e) &&
+  return forward_chunks(f, &s->sequence, s->tokens.data + known, s->tokens.count - known, s->chunk, long_rope,
+                        LOGITS_LAST, e) &&
          (!logits || forward_read(f, STAGE_LOGITS, logits, e));
 }
 
@@ -49,7 +50,8 @@ bool session_feed(struct session *s, const int32_t *ids, int64_t count, float *l
   int64_t before = s->tokens.count, most = s->forward->backend->model->config.max_positions;
   if (before + count < 1) return err_set(e, "there is no token to begin with; give a prompt");
   if (before + count > most)
-    return err_set(e, "%lld tokens, but the model has %lld positions; give a shorter prompt", (long long)(before + count), (long long)most);
+    return err_set(e, "%lld tokens, but the model has %lld positions; give a shorter prompt",
+                   (long long)(before + count), (long long)most);
   bool ok = true;
   for (int64_t i = 0; i < count && ok; i++) ok = ids_push(&s->tokens, ids[i], e);
   if (ok && compute(s, logits, e)) return true;
@@ -122,7 +124,7 @@ static bool take_id(struct run *r, int32_t id, bool *go_on, struct err *e) {
 }
 
 // The id after the tokens so far; -1 and an error.
-static int32_t next_id(struct run *r, struct err *e) {
+static int32_t pick_id(struct run *r, struct err *e) {
   struct session *s = r->session;
   if (r->logits) return sampler_pick(&r->sampler, r->logits, s->tokens.data, s->tokens.count, e);
   bool greedy = r->o->sampler.temperature <= 0;
@@ -147,6 +149,18 @@ static bool decode_prompt(struct run *r, const int32_t *prompt, int64_t count, b
   return true;
 }
 
+// The next token's logits and its id; *go_on is false after a pass that was stopped on purpose.
+static bool next_id(struct run *r, const int32_t *ids, int64_t count, int32_t *id, bool *go_on, struct err *e) {
+  struct session *s = r->session;
+  if (!session_feed(s, ids, count, r->logits, e)) {
+    if (!r->o->cancelled || !r->o->cancelled(r->o->ctx)) return false;
+    r->out->finish = FINISH_CANCELLED;
+    *go_on = false;
+    return true;
+  }
+  return (*id = pick_id(r, e)) >= 0;
+}
+
 static bool loop(struct run *r, const int32_t *prompt, int64_t count, struct err *e) {
   struct session *s = r->session;
   struct generated *out = r->out;
@@ -156,9 +170,9 @@ static bool loop(struct run *r, const int32_t *prompt, int64_t count, struct err
   if (!decode_prompt(r, prompt, count, &go_on, e)) return false;
   while (go_on) {
     bool first = out->ids.count == 0;
-    if (!session_feed(s, first ? prompt : &id, first ? count : 1, r->logits, e)) return false;
-    id = next_id(r, e);
-    if (id < 0) return false;
+    int32_t last = id;
+    if (!next_id(r, first ? prompt : &last, first ? count : 1, &id, &go_on, e)) return false;
+    if (!go_on) break;
     out->seconds = now_seconds() - start;
     if (first) out->first_seconds = out->seconds;
     if (!take_id(r, id, &go_on, e)) return false;
@@ -174,8 +188,8 @@ static bool loop(struct run *r, const int32_t *prompt, int64_t count, struct err
   return text && emit(r, text, len, true, &go_on, e);
 }
 
-bool generate(struct session *s, const struct tokenizer *t, const int32_t *prompt, int64_t count, const struct generate_options *o,
-              struct generated *out, struct err *e) {
+bool generate(struct session *s, const struct tokenizer *t, const int32_t *prompt, int64_t count,
+              const struct generate_options *o, struct generated *out, struct err *e) {
   *out = (struct generated){.finish = FINISH_LENGTH};
   struct run r = {.session = s, .o = o, .out = out};
   int32_t vocab = s->forward->backend->model->config.vocab_size;

@@ -3,7 +3,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-struct sampler_options sampler_greedy(void) { return (struct sampler_options){.top_p = 1, .repetition_penalty = 1}; }
+struct sampler_options sampler_greedy(void) {
+  return (struct sampler_options){.top_p = 1, .repetition_penalty = 1};
+}
 
 bool sampler_init(struct sampler *s, int32_t vocab_size, const struct sampler_options *o, struct err *e) {
   *s = (struct sampler){.options = *o, .vocab_size = vocab_size, .state = o->seed};
@@ -78,11 +80,16 @@ static bool load(struct sampler *s, const float *logits, struct err *e) {
   bool finite = false;
   for (int32_t i = 0; i < s->vocab_size; i++) {
     if (isnan(logits[i]) || logits[i] == INFINITY)
-      return err_set(e, "the logit of id %d is %f: the model's weights or this backend are broken; run phi3 trace to see where", i, (double)logits[i]);
+      return err_set(
+          e, "the logit of id %d is %f: the model's weights or this backend are broken; run phi3 trace to see where", i,
+          (double)logits[i]);
     finite |= logits[i] > -INFINITY;
     s->candidates[i] = (struct candidate){.id = i, .logit = logits[i]};
   }
-  return finite || err_set(e, "every logit is -infinity: the model's weights or this backend are broken; run phi3 trace to see where");
+  return finite ||
+         err_set(
+             e,
+             "every logit is -infinity: the model's weights or this backend are broken; run phi3 trace to see where");
 }
 
 int32_t sampler_candidates(struct sampler *s, const float *logits, const int32_t *history, int64_t n, struct err *e) {

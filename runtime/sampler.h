@@ -1,5 +1,5 @@
-// From logits to the next id: greedy, or drawn from the distribution that temperature, top-k, top-p, min-p and the repetition penalty leave,
-// applied in Hugging Face's order: penalty, temperature, top-k, top-p, min-p.
+// From logits to the next id: greedy, or drawn from the distribution that temperature, top-k, top-p, min-p and the
+// repetition penalty leave, applied in Hugging Face's order: penalty, temperature, top-k, top-p, min-p.
 #pragma once
 #include "runtime/base/err.h"
 #include <stdint.h>
@@ -30,8 +30,8 @@ struct sampler {
 struct sampler_options sampler_greedy(void);
 bool sampler_init(struct sampler *s, int32_t vocab_size, const struct sampler_options *o, struct err *e);
 void sampler_free(struct sampler *s);
-// The candidates for these logits after the tokens in history[0, n), most probable first (lower id first on a tie), in s->candidates; their
-// number, or 0 and an error when a logit is NaN or infinite upwards.
+// The candidates for these logits after the tokens in history[0, n), most probable first (lower id first on a tie), in
+// s->candidates; their number, or 0 and an error when a logit is NaN or infinite upwards.
 int32_t sampler_candidates(struct sampler *s, const float *logits, const int32_t *history, int64_t n, struct err *e);
 // The next id: -1 and an error as above.
 int32_t sampler_pick(struct sampler *s, const float *logits, const int32_t *history, int64_t n, struct err *e);

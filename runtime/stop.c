@@ -46,8 +46,8 @@ static size_t boundary(const struct stop_filter *f, bool last, bool *found) {
   return f->len;
 }
 
-bool stop_filter_push(struct stop_filter *f, const char *text, size_t len, bool last, const char **ready, size_t *n, bool *found,
-                      struct err *e) {
+bool stop_filter_push(struct stop_filter *f, const char *text, size_t len, bool last, const char **ready, size_t *n,
+                      bool *found, struct err *e) {
   if (f->given) memmove(f->held, f->held + f->given, f->len - f->given);
   f->len -= f->given;
   f->given = 0;

@@ -8,8 +8,7 @@ cd "$(dirname "$0")/.."
 echo "[1/4] What the build needs"
 scripts/setup.sh
 echo "[2/4] Build (release, into build/)"
-cmake --preset release -DPHI3_WERROR=OFF >/dev/null
-cmake --build --preset release -j "$(nproc)" --target phi3 | tail -n 1
+scripts/build.sh release -DPHI3_WERROR=OFF -- --target phi3
 phi3=build/phi3
 out=build/quickstart
 mkdir -p "$out"

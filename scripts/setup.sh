@@ -14,6 +14,16 @@ have_tool() {
   esac >/dev/null
 }
 
+# A dot for every ten lines of apt-get that download, unpack or set up a package.
+dots() {
+  local line n=0
+  while IFS= read -r line; do
+    case $line in Get:* | Unpacking* | "Setting up"*) n=$((n + 1)) ;; *) continue ;; esac
+    [ $((n % 10)) -ne 0 ] || printf .
+  done
+  [ "$n" -lt 10 ] || echo
+}
+
 wanted=()
 for p in "${packages[@]}"; do
   have_tool "$p" || dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || wanted+=("$p")
@@ -32,10 +42,11 @@ if [ ${#wanted[@]} -gt 0 ]; then
     fi
     as_root=(sudo)
   fi
-  echo "setup: installing ${wanted[*]}"
+  echo "setup: installing ${wanted[*]}; a dot for every ten steps"
   log=$(mktemp)
   if ! { "${as_root[@]}" apt-get -o Acquire::Retries=3 update &&
-         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -y --no-install-recommends "${wanted[@]}"; } >"$log" 2>&1; then
+         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -y --no-install-recommends "${wanted[@]}"; } 2>&1 |
+      tee "$log" | dots; then
     tail -n 20 "$log" >&2
     echo "setup: installing failed; the whole log is in $log" >&2
     exit 1

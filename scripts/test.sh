@@ -13,8 +13,7 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1} 
 
 for preset in "${presets[@]}"; do
   echo "== $preset: configure and build"
-  cmake --preset "$preset" >/dev/null
-  cmake --build --preset "$preset" -j "$jobs" | tail -n 1
+  scripts/build.sh "$preset"
   echo "== $preset: test"
   only=()
   [ "$preset" = tsan ] && only=(-L threads)

@@ -10,7 +10,7 @@
 
 bool file_map(struct file *f, const char *path, struct err *e) {
   *f = (struct file){0};
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a named pipe would wait for its writer; files do not care
   if (fd < 0) return err_set(e, "%s: cannot open: %s", path, strerror(errno));
   struct stat st;
   bool ok = false;

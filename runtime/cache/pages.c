@@ -55,8 +55,8 @@ bool sequence_reserve(struct sequence *s, struct pages *p, int64_t count, struct
   int32_t last = (int32_t)(s->length / p->page_size); // the block that the next token falls into
   bool own = count > 0 && last < s->num_blocks && p->refs[s->block_table[last]] > 1;
   if (extra + own > p->num_free)
-    return err_set(e, "the cache is full: %lld more pages of %d tokens are needed and %d of %d are free; allow more with --max-tokens",
-                   (long long)extra + own, p->page_size, p->num_free, p->num_pages);
+    return err_set(e, "the cache is full: pages of %d tokens needed: %lld, free: %d of %d; allow more with --max-tokens",
+                   p->page_size, (long long)extra + own, p->num_free, p->num_pages);
   if (!grow_table(s, blocks, e)) return false;
   if (own) {
     copy->from = s->block_table[last];

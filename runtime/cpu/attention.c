@@ -7,7 +7,8 @@ struct attention_work {
   int32_t layer;
 };
 
-static double score_f64(const struct attention_work *w, const struct step_seq *seq, const double *q, int64_t key, int32_t kv_head) {
+static double score_f64(const struct attention_work *w, const struct step_seq *seq, const double *q, int64_t key,
+                        int32_t kv_head) {
   const struct config *m = &w->c->base.model->config;
   int64_t size = w->c->base.options.page_size;
   const double *keys = (const double *)cache_keys(w->c, seq->block_table[key / size], w->layer, kv_head) + key % size;
@@ -30,7 +31,8 @@ static void head_f64(const struct attention_work *w, int32_t row, int32_t head) 
   for (int32_t d = 0; d < m->head_dim; d++) out[d] = 0;
   for (int64_t j = first; j <= position; j++) {
     double p = exp(score_f64(w, seq, q, j, kv_head) - max);
-    const double *values = (const double *)cache_values(c, seq->block_table[j / size], w->layer, kv_head) + j % size * m->head_dim;
+    const double *values =
+        (const double *)cache_values(c, seq->block_table[j / size], w->layer, kv_head) + j % size * m->head_dim;
     total += p;
     for (int32_t d = 0; d < m->head_dim; d++) out[d] += p * values[d];
   }
@@ -47,7 +49,8 @@ static void heads_f64(void *ctx, int64_t begin, int64_t end, int thread) {
 bool attention_f64(struct backend *b, const struct step *s, int32_t layer, struct err *e) {
   struct cpu *c = cpu_of(b);
   (void)e;
-  pool_for(c->pool, (int64_t)s->num_rows * b->model->config.num_heads, 1, heads_f64, &(struct attention_work){c, s, layer});
+  pool_for(c->pool, (int64_t)s->num_rows * b->model->config.num_heads, 1, heads_f64,
+           &(struct attention_work){c, s, layer});
   return true;
 }
 
@@ -56,18 +59,22 @@ static int64_t num_blocks(const struct step_seq *q, int32_t group) {
   return ((int64_t)q->num_rows * group + ATTENTION_ROWS - 1) / ATTENTION_ROWS;
 }
 
-static void block_f32(const struct attention_work *w, const struct step_seq *seq, int32_t kv_head, int64_t block, int thread) {
+static void block_f32(const struct attention_work *w, const struct step_seq *seq, int32_t kv_head, int64_t block,
+                      int thread) {
   struct cpu *c = w->c;
   const struct config *m = &c->base.model->config;
   int32_t group = m->num_heads / m->num_kv_heads;
   int64_t first = block * ATTENTION_ROWS, pairs = (int64_t)seq->num_rows * group - first;
-  struct attention_task t = {
-      .cache = {.keys = cache_keys(c, 0, w->layer, kv_head), .values = cache_values(c, 0, w->layer, kv_head),
-                .page_bytes = c->page_bytes, .page_size = c->base.options.page_size, .head_dim = m->head_dim,
-                .f16 = c->base.options.page_type == PAGE_F16, .block_table = seq->block_table},
-      .num_pairs = pairs < ATTENTION_ROWS ? (int32_t)pairs : ATTENTION_ROWS,
-      .window = m->sliding_window,
-      .scale = (float)(1 / sqrt(m->head_dim))};
+  struct attention_task t = {.cache = {.keys = cache_keys(c, 0, w->layer, kv_head),
+                                       .values = cache_values(c, 0, w->layer, kv_head),
+                                       .page_bytes = c->page_bytes,
+                                       .page_size = c->base.options.page_size,
+                                       .head_dim = m->head_dim,
+                                       .f16 = c->base.options.page_type == PAGE_F16,
+                                       .block_table = seq->block_table},
+                             .num_pairs = pairs < ATTENTION_ROWS ? (int32_t)pairs : ATTENTION_ROWS,
+                             .window = m->sliding_window,
+                             .scale = (float)(1 / sqrt(m->head_dim))};
   for (int32_t p = 0; p < t.num_pairs; p++) {
     int64_t row = (first + p) / group, head = (int64_t)kv_head * group + (first + p) % group;
     t.position[p] = seq->position + row;
@@ -94,7 +101,8 @@ bool attention_f32(struct backend *b, const struct step *s, int32_t layer, struc
   struct cpu *c = cpu_of(b);
   const struct config *m = &b->model->config;
   int64_t items = 0;
-  for (int32_t n = 0; n < s->num_seqs; n++) items += num_blocks(&s->seqs[n], m->num_heads / m->num_kv_heads) * m->num_kv_heads;
+  for (int32_t n = 0; n < s->num_seqs; n++)
+    items += num_blocks(&s->seqs[n], m->num_heads / m->num_kv_heads) * m->num_kv_heads;
   (void)e;
   pool_for(c->pool, items, 1, items_f32, &(struct attention_work){c, s, layer});
   return true;

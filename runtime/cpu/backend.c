@@ -81,8 +81,10 @@ static bool check_options(const struct model *m, const struct backend_options *o
   if (o->page_size < 1 || o->num_pages < 1)
     return err_set(e, "a cache of %d pages of %d tokens: expected at least one of each", o->num_pages, o->page_size);
   if (o->max_rows < 1 || o->max_logits < 0)
-    return err_set(e, "steps of %d tokens with %d rows of logits: expected at least one token", o->max_rows, o->max_logits);
-  if (!o->fp64 && o->page_type != PAGE_F32 && o->page_type != PAGE_F16) return err_set(e, "unknown page type %d", (int)o->page_type);
+    return err_set(e, "steps of %d tokens with %d rows of logits: expected at least one token", o->max_rows,
+                   o->max_logits);
+  if (!o->fp64 && o->page_type != PAGE_F32 && o->page_type != PAGE_F16)
+    return err_set(e, "unknown page type %d", (int)o->page_type);
   return config_check(&m->config, m->path ? m->path : "the model", e);
 }
 
@@ -90,7 +92,8 @@ static bool open_parts(struct cpu *c, struct err *e) {
   c->kernels = cpu_kernels_select(e);
   if (!c->kernels) return false;
   c->pool = pool_open(c->base.options.threads, e);
-  return c->pool && alloc_gains(c, e) && alloc_activations(c, e) && alloc_scratch(c, e) && alloc_rope(c, e) && alloc_pages(c, e);
+  return c->pool && alloc_gains(c, e) && alloc_activations(c, e) && alloc_scratch(c, e) && alloc_rope(c, e) &&
+         alloc_pages(c, e);
 }
 
 struct backend *cpu_backend_open(const struct model *m, const struct backend_options *o, struct err *e) {
@@ -109,8 +112,10 @@ void cpu_close(struct backend *b) {
   if (!b) return;
   struct cpu *c = cpu_of(b);
   pool_close(c->pool);
-  void *owned[] = {c->x.data, c->norm.data, c->qkv.data, c->mixed.data, c->mlp.data, c->logits.data, c->scratch, c->row, c->gains,
-                   c->inv_freq[0], c->inv_freq[1], c->cos, c->sin, c->rope_position, c->rope_long, c->pages, c};
+  void *owned[] = {
+      c->x.data, c->norm.data,   c->qkv.data,    c->mixed.data, c->mlp.data, c->logits.data,   c->scratch,   c->row,
+      c->gains,  c->inv_freq[0], c->inv_freq[1], c->cos,        c->sin,      c->rope_position, c->rope_long, c->pages,
+      c};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) mem_free(owned[i]);
 }
 

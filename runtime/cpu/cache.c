@@ -1,5 +1,5 @@
-// A page holds its tokens' keys and values of all layers: [layer][keys, values][kv_head]. Keys lie as [head_dim, page_size], so that a vector
-// of attention's scores takes neighbouring tokens; values lie as [page_size, head_dim].
+// A page holds its tokens' keys and values of all layers: [layer][keys, values][kv_head]. Keys lie as [head_dim,
+// page_size], so that a vector of attention's scores takes neighbouring tokens; values lie as [page_size, head_dim].
 #include "runtime/cpu/cpu.h"
 #include <string.h>
 
@@ -58,7 +58,8 @@ static void append_f64(void *ctx, int64_t begin, int64_t end, int thread) {
     for (int32_t h = 0; h < m->num_heads + m->num_kv_heads; h++) // the heads of k follow those of q
       rope_f64(row + (int64_t)h * m->head_dim, c->cos + r * half, c->sin + r * half, m->rotary_dim);
     for (int32_t h = 0; h < m->num_kv_heads; h++, k += m->head_dim, v += m->head_dim) {
-      double *keys = (double *)cache_keys(c, slot.page, w->layer, h), *values = (double *)cache_values(c, slot.page, w->layer, h);
+      double *keys = (double *)cache_keys(c, slot.page, w->layer, h),
+             *values = (double *)cache_values(c, slot.page, w->layer, h);
       for (int32_t d = 0; d < m->head_dim; d++) {
         keys[d * size + slot.index] = k[d];
         values[slot.index * m->head_dim + d] = v[d];

@@ -1,5 +1,6 @@
-// Inside the CPU backend. Each operation has a file of its own: first the plain loops in double, which are the reference and the
-// backend of `options.fp64`, then the fp32 operation, which cuts the work into pieces for the threads and runs the tuned loops of kernels.h.
+// Inside the CPU backend. Each operation has a file of its own: first the plain loops in double, which are the
+// reference and the backend of `options.fp64`, then the fp32 operation, which cuts the work into pieces for the threads
+// and runs the tuned loops of kernels.h.
 #pragma once
 #include "runtime/backend.h"
 #include "runtime/base/pool.h"
@@ -23,23 +24,25 @@ struct cpu {
   struct backend base; // first, so that a struct backend * is a struct cpu *
   struct pool *pool;
   const struct cpu_kernels *kernels;
-  struct cpu_scratch *scratch; // [threads]; NULL with fp64
-  int64_t q_width, kv_width;   // heads head_dim, kv_heads head_dim
+  struct cpu_scratch *scratch;                  // [threads]; NULL with fp64
+  int64_t q_width, kv_width;                    // heads head_dim, kv_heads head_dim
   struct rows x, norm, qkv, mixed, mlp, logits; // norm holds a row for each row of the step or of the logits
-  double *row;                 // [threads, widest row of weights], fp64 only
-  float *gains;                // [2 layers + 1, hidden]: input and post-attention norm of each layer, the final norm
-  double *inv_freq[2];         // [rotary_dim / 2], short (or plain) and long; floats' values but with fp64
-  double *cos, *sin;           // [max_rows, rotary_dim / 2] for the positions below; floats' values but with fp64
-  int64_t *rope_position;      // [max_rows], -1: none yet
-  bool *rope_long;             // [max_rows]
-  char *pages;                 // [num_pages, page_bytes]
+  double *row;                                  // [threads, widest row of weights], fp64 only
+  float *gains;           // [2 layers + 1, hidden]: input and post-attention norm of each layer, the final norm
+  double *inv_freq[2];    // [rotary_dim / 2], short (or plain) and long; floats' values but with fp64
+  double *cos, *sin;      // [max_rows, rotary_dim / 2] for the positions below; floats' values but with fp64
+  int64_t *rope_position; // [max_rows], -1: none yet
+  bool *rope_long;        // [max_rows]
+  char *pages;            // [num_pages, page_bytes]
   int64_t page_bytes, element_bytes;
 };
 
 static inline float *row_f32(const struct rows *b, int64_t row) { return (float *)b->data + row * b->ld; }
 static inline double *row_f64(const struct rows *b, int64_t row) { return (double *)b->data + row * b->ld; }
 static inline struct cpu *cpu_of(struct backend *b) { return (struct cpu *)b; }
-static inline const float *cpu_gain(const struct cpu *c, int64_t index) { return c->gains + index * c->base.model->config.hidden_size; }
+static inline const float *cpu_gain(const struct cpu *c, int64_t index) {
+  return c->gains + index * c->base.model->config.hidden_size;
+}
 
 extern const struct backend_ops cpu_ops_f32, cpu_ops_f64;
 
@@ -61,11 +64,14 @@ void rmsnorm_rows_f64(struct cpu *c, const float *gain, const int32_t *rows, int
 void rmsnorm_rows_f32(struct cpu *c, const float *gain, const int32_t *rows, int32_t count);
 
 // linear.c: y[r, o] = sum over k of x[r, k] w[o, k], or y += with `add`, for `count` rows.
-void linear_f64(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count, const struct rows *y, bool add);
-void linear_f32(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count, const struct rows *y, bool add);
-// Outputs [first, first + num_outputs), at most LINEAR_PANEL, for `count` rows, at most LINEAR_ROWS, into out[count, LINEAR_PANEL].
-void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t num_outputs, const float *x, int64_t ldx, int32_t count,
-                  float *out, struct linear_scratch *scratch);
+void linear_f64(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count, const struct rows *y,
+                bool add);
+void linear_f32(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count, const struct rows *y,
+                bool add);
+// Outputs [first, first + num_outputs), at most LINEAR_PANEL, for `count` rows, at most LINEAR_ROWS, into out[count,
+// LINEAR_PANEL].
+void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t num_outputs, const float *x,
+                  int64_t ldx, int32_t count, float *out, struct linear_scratch *scratch);
 // Outputs of a piece of work: few for a single row, so that every thread gets some.
 int32_t linear_panel(int32_t count);
 
@@ -75,7 +81,8 @@ void rope_angles(struct cpu *c, const struct step *s);
 void rope_f64(double *x, const double *cosines, const double *sines, int32_t rotary_dim);
 void rope_f32(float *x, const double *cosines, const double *sines, int32_t rotary_dim);
 
-// cache.c: where a page holds the keys [head_dim, page_size] and the values [page_size, head_dim] of a layer and a head.
+// cache.c: where a page holds the keys [head_dim, page_size] and the values [page_size, head_dim] of a layer and a
+// head.
 char *cache_keys(const struct cpu *c, int64_t page, int32_t layer, int32_t kv_head);
 char *cache_values(const struct cpu *c, int64_t page, int32_t layer, int32_t kv_head);
 // Rotates q and k of each row of c->qkv and stores k and v.

@@ -20,8 +20,8 @@ static bool has_v3(void) {
 }
 
 static bool has_v4(void) {
-  return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 #endif
 
@@ -40,7 +40,9 @@ const struct cpu_kernels *cpu_kernels_select(struct err *e) {
   const struct cpu_kernels *k = NULL;
   if (wanted && *wanted) {
     k = cpu_kernels_find(wanted);
-    if (!k) err_set(e, "PHI3_ISA=%s is not an instruction set that this machine runs; use baseline, v3 or v4, or unset it", wanted);
+    if (!k)
+      err_set(e, "PHI3_ISA=%s is not an instruction set that this machine runs; use baseline, v3 or v4, or unset it",
+              wanted);
     return k;
   }
   for (int i = 0; !k; i++) k = cpu_kernels_find(best_first[i]);

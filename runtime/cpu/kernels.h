@@ -1,5 +1,6 @@
-// The tuned loops of the CPU backend: one table per instruction set, filled by runtime/cpu/simd/. All run on one thread and allocate nothing.
-// Their sums have one fixed order each, told here, so that a result does not depend on how the work was cut up.
+// The tuned loops of the CPU backend: one table per instruction set, filled by runtime/cpu/simd/. All run on one thread
+// and allocate nothing. Their sums have one fixed order each, told here, so that a result does not depend on how the
+// work was cut up.
 #pragma once
 #include "runtime/model/dtype.h"
 
@@ -19,8 +20,8 @@ struct weight_row {
   enum dtype type;
 };
 
-// out[r, o] = sum over k of x[r, k] w[o, k]. Lane l sums k = l (mod lanes) of a chunk in ascending order with fused multiply-adds, the lanes are
-// added by a fixed tree and the chunks' sums in ascending order.
+// out[r, o] = sum over k of x[r, k] w[o, k]. Lane l sums k = l (mod lanes) of a chunk in ascending order with fused
+// multiply-adds, the lanes are added by a fixed tree and the chunks' sums in ascending order.
 struct linear_task {
   const struct weight_row *w; // [num_outputs], of k elements each
   int32_t num_outputs;        // at most LINEAR_PANEL
@@ -28,14 +29,15 @@ struct linear_task {
   int64_t k;
   const float *x; // [num_rows, k], rows `ldx` apart and zero from k to the next multiple of CPU_PAD
   int64_t ldx;
-  float *out;     // [num_rows, LINEAR_PANEL]
+  float *out; // [num_rows, LINEAR_PANEL]
 };
 
 struct linear_scratch {
   float weights[LINEAR_PANEL * LINEAR_CHUNK], x[LINEAR_TILE * LINEAR_CHUNK];
 };
 
-// Where the keys and values of one layer and one key-value head lie. In a page, keys are [head_dim, page_size] and values [page_size, head_dim].
+// Where the keys and values of one layer and one key-value head lie. In a page, keys are [head_dim, page_size] and
+// values [page_size, head_dim].
 struct attention_cache {
   const char *keys, *values; // of page 0
   int64_t page_bytes;        // from page to page
@@ -44,8 +46,9 @@ struct attention_cache {
   const int32_t *block_table;
 };
 
-// out[p] = softmax(q[p] k^T scale) v over the keys j with 0 <= position[p] - j < window. Tiles of keys ascend, each with its maximum, exponentials
-// and weighted sum in ascending order, merged with what came before as flash attention does (Dao et al., 2022).
+// out[p] = softmax(q[p] k^T scale) v over the keys j with 0 <= position[p] - j < window. Tiles of keys ascend, each
+// with its maximum, exponentials and weighted sum in ascending order, merged with what came before as flash attention
+// does (Dao et al., 2022).
 struct attention_task {
   struct attention_cache cache;
   int32_t num_pairs; // at most ATTENTION_ROWS, positions ascending
@@ -81,8 +84,8 @@ struct cpu_kernels {
   void (*attention)(const struct attention_task *t, struct attention_scratch *s);
 };
 
-// The best table that this machine can run, or the one that PHI3_ISA in the environment names: baseline, v3 (AVX2, FMA, F16C) or v4 (AVX-512).
-// NULL and an error for a name that is unknown or that the machine cannot run.
+// The best table that this machine can run, or the one that PHI3_ISA in the environment names: baseline, v3 (AVX2, FMA,
+// F16C) or v4 (AVX-512). NULL and an error for a name that is unknown or that the machine cannot run.
 const struct cpu_kernels *cpu_kernels_select(struct err *e);
 // The table of that name, or NULL where the machine or the build has none.
 const struct cpu_kernels *cpu_kernels_find(const char *isa);

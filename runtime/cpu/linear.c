@@ -23,22 +23,25 @@ static void outputs_f64(void *ctx, int64_t begin, int64_t end, int thread) {
   }
 }
 
-void linear_f64(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count, const struct rows *y, bool add) {
+void linear_f64(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count, const struct rows *y,
+                bool add) {
   pool_for(c->pool, w->rows, 16, outputs_f64, &(struct linear_work){c, w, x, y, count, add});
 }
 
 int32_t linear_panel(int32_t count) { return count <= 64 ? 32 : LINEAR_PANEL; }
 
-void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t num_outputs, const float *x, int64_t ldx, int32_t count,
-                  float *out, struct linear_scratch *scratch) {
+void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t num_outputs, const float *x,
+                  int64_t ldx, int32_t count, float *out, struct linear_scratch *scratch) {
   struct weight_row rows[LINEAR_PANEL];
   for (int32_t o = 0; o < num_outputs; o++) rows[o].data = matrix_row(w, first + o, &rows[o].type);
-  struct linear_task t = {.w = rows, .num_outputs = num_outputs, .num_rows = count, .k = w->cols, .x = x, .ldx = ldx, .out = out};
+  struct linear_task t = {
+      .w = rows, .num_outputs = num_outputs, .num_rows = count, .k = w->cols, .x = x, .ldx = ldx, .out = out};
   if (count == 1) c->kernels->linear_row(&t);
   else c->kernels->linear_rows(&t, scratch);
 }
 
-// An item is a panel of outputs for a block of rows. Blocks of one panel follow each other, so that its weights stay in a cache.
+// An item is a panel of outputs for a block of rows. Blocks of one panel follow each other, so that its weights stay in
+// a cache.
 static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
   const struct linear_work *t = ctx;
   struct cpu_scratch *s = &t->c->scratch[thread];
@@ -57,7 +60,9 @@ static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
   }
 }
 
-void linear_f32(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count, const struct rows *y, bool add) {
-  int64_t panel = linear_panel(count), items = (w->rows + panel - 1) / panel * ((count + LINEAR_ROWS - 1) / LINEAR_ROWS);
+void linear_f32(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count, const struct rows *y,
+                bool add) {
+  int64_t panel = linear_panel(count),
+          items = (w->rows + panel - 1) / panel * ((count + LINEAR_ROWS - 1) / LINEAR_ROWS);
   pool_for(c->pool, items, 1, items_f32, &(struct linear_work){c, w, x, y, count, add});
 }

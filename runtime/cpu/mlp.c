@@ -42,9 +42,11 @@ static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
     int32_t num_outputs = width - first < panel ? (int32_t)(width - first) : panel;
     int32_t count = t->count - row < LINEAR_ROWS ? (int32_t)(t->count - row) : LINEAR_ROWS;
     for (int i = 0; i < 2; i++)
-      linear_block(c, t->gate_up, i * width + first, num_outputs, row_f32(&c->norm, row), c->norm.ld, count, s->out[i], &s->linear);
+      linear_block(c, t->gate_up, i * width + first, num_outputs, row_f32(&c->norm, row), c->norm.ld, count, s->out[i],
+                   &s->linear);
     for (int32_t r = 0; r < count; r++)
-      c->kernels->silu_mul(s->out[0] + r * LINEAR_PANEL, s->out[1] + r * LINEAR_PANEL, num_outputs, row_f32(&c->mlp, row + r) + first);
+      c->kernels->silu_mul(s->out[0] + r * LINEAR_PANEL, s->out[1] + r * LINEAR_PANEL, num_outputs,
+                           row_f32(&c->mlp, row + r) + first);
   }
 }
 

@@ -79,12 +79,26 @@ static bool logits_f64(struct backend *b, const struct step *s, struct err *e) {
   return true;
 }
 
-const struct backend_ops cpu_ops_f32 = {
-    .name = "cpu", .embed = embed_f32, .attention_in = attention_in_f32, .attention = attention_f32,
-    .attention_out = attention_out_f32, .mlp_in = mlp_in_f32, .mlp_out = mlp_out_f32, .logits = logits_f32,
-    .copy_page = cpu_copy_page, .read = cpu_read, .close = cpu_close};
+const struct backend_ops cpu_ops_f32 = {.name = "cpu",
+                                        .embed = embed_f32,
+                                        .attention_in = attention_in_f32,
+                                        .attention = attention_f32,
+                                        .attention_out = attention_out_f32,
+                                        .mlp_in = mlp_in_f32,
+                                        .mlp_out = mlp_out_f32,
+                                        .logits = logits_f32,
+                                        .copy_page = cpu_copy_page,
+                                        .read = cpu_read,
+                                        .close = cpu_close};
 
-const struct backend_ops cpu_ops_f64 = {
-    .name = "cpu", .embed = embed_f64, .attention_in = attention_in_f64, .attention = attention_f64,
-    .attention_out = attention_out_f64, .mlp_in = mlp_in_f64, .mlp_out = mlp_out_f64, .logits = logits_f64,
-    .copy_page = cpu_copy_page, .read = cpu_read, .close = cpu_close};
+const struct backend_ops cpu_ops_f64 = {.name = "cpu",
+                                        .embed = embed_f64,
+                                        .attention_in = attention_in_f64,
+                                        .attention = attention_f64,
+                                        .attention_out = attention_out_f64,
+                                        .mlp_in = mlp_in_f64,
+                                        .mlp_out = mlp_out_f64,
+                                        .logits = logits_f64,
+                                        .copy_page = cpu_copy_page,
+                                        .read = cpu_read,
+                                        .close = cpu_close};

@@ -19,7 +19,8 @@ static void norm_f64(void *ctx, int64_t begin, int64_t end, int thread) {
   const struct config *m = &w->c->base.model->config;
   (void)thread;
   for (int64_t i = begin; i < end; i++)
-    rmsnorm_f64(row_f64(&w->c->x, w->rows ? w->rows[i] : i), w->gain, m->hidden_size, m->rms_eps, row_f64(&w->c->norm, i));
+    rmsnorm_f64(row_f64(&w->c->x, w->rows ? w->rows[i] : i), w->gain, m->hidden_size, m->rms_eps,
+                row_f64(&w->c->norm, i));
 }
 
 static void norm_f32(void *ctx, int64_t begin, int64_t end, int thread) {
@@ -27,7 +28,8 @@ static void norm_f32(void *ctx, int64_t begin, int64_t end, int thread) {
   const struct config *m = &w->c->base.model->config;
   (void)thread;
   for (int64_t i = begin; i < end; i++)
-    w->c->kernels->rmsnorm(row_f32(&w->c->x, w->rows ? w->rows[i] : i), w->gain, m->hidden_size, (float)m->rms_eps, row_f32(&w->c->norm, i));
+    w->c->kernels->rmsnorm(row_f32(&w->c->x, w->rows ? w->rows[i] : i), w->gain, m->hidden_size, (float)m->rms_eps,
+                           row_f32(&w->c->norm, i));
 }
 
 void rmsnorm_rows_f64(struct cpu *c, const float *gain, const int32_t *rows, int32_t count) {

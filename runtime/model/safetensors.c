@@ -106,9 +106,11 @@ static bool read_entries(const struct header *h, json_t *root, struct tensor_lis
 
 static bool read_file(struct model *m, int32_t index, struct tensor_list *l, struct err *e) {
   const struct file *f = &m->files[index];
-  uint64_t n = 0;
-  if (f->size >= LENGTH_BYTES) memcpy(&n, f->data, LENGTH_BYTES);
-  if (f->size < LENGTH_BYTES || n > f->size - LENGTH_BYTES || n > MAX_HEADER)
+  uint64_t n;
+  if (f->size < LENGTH_BYTES)
+    return err_set(e, "%s: has %zu bytes, not even its header's length; it is truncated", f->path, f->size);
+  memcpy(&n, f->data, LENGTH_BYTES);
+  if (n > f->size - LENGTH_BYTES || n > MAX_HEADER)
     return err_set(
         e, "%s: the header should have %llu bytes, but the file has %zu; it is truncated or not a safetensors file",
         f->path, (unsigned long long)n, f->size);

@@ -317,7 +317,7 @@ static bool read_chat(const struct source *s, struct tokenizer *t, struct err *e
 
 static bool read_all(struct source *s, struct tokenizer *t, struct err *e) {
   struct gguf_string model;
-  bool adds_bos;
+  bool adds_bos = false;
   if (!gguf_get_string(s->gguf, "tokenizer.ggml.model", &model, e)) return false;
   bool spm = is(&model, "llama"), byte_level = is(&model, "gpt2");
   if (!spm && !byte_level)

@@ -8,6 +8,7 @@
 #include "runtime/base/pool.h"
 #include <math.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct err e;
@@ -131,6 +132,9 @@ static void files_are_whole_or_absent(void **state) {
   assert_fails(file_write("/dev/full", "a", 1, &e), "/dev/full"); // written to, not replaced
   assert_ok(file_write("/dev/null", "a", 1, &e));
   assert_fails(file_map(&f, "/dev/null", &e), "not a regular file");
+  unlink(path);
+  assert_int_equal(mkfifo(path, 0600), 0); // nobody writes to it, and nobody waits for that
+  assert_fails(file_map(&f, path, &e), "not a regular file");
   assert_fails(file_make_dir(path, &e), path);
   unlink(path);
   char clean[96];
@@ -182,10 +186,12 @@ static void json_errors_name_the_line(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(errors_keep_context),     cmocka_unit_test(memory_is_zeroed_aligned_and_checked),
-      cmocka_unit_test(halves_convert),          cmocka_unit_test(pools_do_each_item_once),
-      cmocka_unit_test(files_are_whole_or_absent), cmocka_unit_test(npy_round_trips),
-      cmocka_unit_test(json_errors_name_the_line)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(errors_keep_context),
+                                     cmocka_unit_test(memory_is_zeroed_aligned_and_checked),
+                                     cmocka_unit_test(halves_convert),
+                                     cmocka_unit_test(pools_do_each_item_once),
+                                     cmocka_unit_test(files_are_whole_or_absent),
+                                     cmocka_unit_test(npy_round_trips),
+                                     cmocka_unit_test(json_errors_name_the_line)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,8 @@ void guarded_open(struct guarded *g, int64_t count) {
 
 void guarded_check(const struct guarded *g, const char *what) {
   for (int64_t i = 0; i < GUARD; i++)
-    if (memcmp(g->block + i, &poison, 4) || memcmp(g->data + g->count + i, &poison, 4)) fail_msg("%s: wrote outside of its output", what);
+    if (memcmp(g->block + i, &poison, 4) || memcmp(g->data + g->count + i, &poison, 4))
+      fail_msg("%s: wrote outside of its output", what);
 }
 
 void guarded_close(struct guarded *g) { free(g->block); }
@@ -44,7 +45,11 @@ static void put_f16(uint8_t *p, double x) {
 static void random_block(enum dtype type, uint8_t *p, uint64_t *seed) {
   for (int i = 0; i < dtype_info(type)->block_bytes; i++) p[i] = (uint8_t)test_random(seed);
   bool packed = type == DTYPE_Q4_K || type == DTYPE_Q5_K; // a scale and a minimum of up to 63 times these
-  double scale = (packed ? 3e-4 : type == DTYPE_Q6_K ? 1e-4 : type == DTYPE_Q8_0 ? 2e-3 : 0.02) * (test_uniform(seed) - 0.5);
+  double scale = (packed               ? 3e-4
+                  : type == DTYPE_Q6_K ? 1e-4
+                  : type == DTYPE_Q8_0 ? 2e-3
+                                       : 0.02) *
+                 (test_uniform(seed) - 0.5);
   put_f16(type == DTYPE_Q6_K ? p + 208 : p, scale);
   if (packed || type == DTYPE_Q4_1) put_f16(p + 2, (packed ? 2e-3 : 0.1) * test_uniform(seed));
 }
@@ -72,5 +77,6 @@ void fail_unless_close(double found, double expected, double bound, const char *
 
 void fail_unless_same(const float *a, const float *b, int64_t n, const char *what) {
   for (int64_t i = 0; i < n; i++)
-    if (memcmp(a + i, b + i, sizeof *a)) fail_msg("%s: element %lld is %.9g and %.9g", what, (long long)i, (double)a[i], (double)b[i]);
+    if (memcmp(a + i, b + i, sizeof *a))
+      fail_msg("%s: element %lld is %.9g and %.9g", what, (long long)i, (double)a[i], (double)b[i]);
 }

@@ -1,4 +1,5 @@
-// What the tests of the CPU backend share: random numbers, guarded outputs, and every instruction set that this machine runs.
+// What the tests of the CPU backend share: random numbers, guarded outputs, and every instruction set that this machine
+// runs.
 #pragma once
 #include "tests/test.h"
 #include "runtime/cpu/kernels.h"
@@ -22,8 +23,8 @@ void guarded_close(struct guarded *g);
 
 // Normal with deviation 1; every 37th on average 1000 times that when `outliers`.
 float random_value(uint64_t *seed, bool outliers);
-// A stored row of n random weights, moderate in size, in a block of its own that ends with the row and begins at an odd address.
-// To be freed with free(weight_block(w)).
+// A stored row of n random weights, moderate in size, in a block of its own that ends with the row and begins at an odd
+// address. To be freed with free(weight_block(w)).
 struct weight_row random_weights(enum dtype type, int64_t n, uint64_t *seed);
 void free_weights(struct weight_row w);
 

@@ -2,7 +2,8 @@
 #include "runtime/base/half.h"
 #include <math.h>
 
-static struct tensor *add_tensor(struct fake *f, enum dtype type, int64_t rows, int64_t cols, uint64_t *seed, double scale, double shift) {
+static struct tensor *add_tensor(struct fake *f, enum dtype type, int64_t rows, int64_t cols, uint64_t *seed,
+                                 double scale, double shift) {
   if (cols % dtype_info(type)->block) type = DTYPE_F32;
   int64_t row_bytes = dtype_row_bytes(type, cols);
   uint8_t *data = malloc((size_t)(rows * row_bytes));
@@ -12,14 +13,16 @@ static struct tensor *add_tensor(struct fake *f, enum dtype type, int64_t rows, 
     memcpy(data + r * row_bytes, w.data, (size_t)row_bytes);
     free_weights(w);
   }
-  for (int64_t i = 0; dtype_info(type)->block == 1 && i < rows * cols; i++) { // quantized weights are moderate as they are
+  for (int64_t i = 0; dtype_info(type)->block == 1 && i < rows * cols;
+       i++) { // quantized weights are moderate as they are
     float x = (float)(shift + scale * (double)random_value(seed, false));
     uint16_t half = type == DTYPE_F16 ? f32_to_f16(x) : f32_to_bf16(x);
     if (type == DTYPE_F32) memcpy(data + 4 * i, &x, sizeof x);
     else memcpy(data + 2 * i, &half, sizeof half);
   }
   struct tensor *t = &f->tensors[f->num_tensors++];
-  *t = (struct tensor){.name = "fake", .type = type, .dims = 2, .rows = rows, .cols = cols, .data = data, .bytes = rows * row_bytes};
+  *t = (struct tensor){
+      .name = "fake", .type = type, .dims = 2, .rows = rows, .cols = cols, .data = data, .bytes = rows * row_bytes};
   return t;
 }
 
@@ -29,15 +32,18 @@ static struct matrix whole(const struct tensor *t) {
 
 // Two tensors one below the other.
 static struct matrix halves(struct fake *f, enum dtype type, int64_t rows, int64_t cols, uint64_t *seed, double scale) {
-  const struct tensor *a = add_tensor(f, type, rows / 2, cols, seed, scale, 0), *b = add_tensor(f, DTYPE_F32, rows - rows / 2, cols, seed, scale, 0);
-  return (struct matrix){.rows = rows, .cols = cols, .num_parts = 2, .parts = {{.tensor = a}, {.tensor = b, .first_row = rows / 2}}};
+  const struct tensor *a = add_tensor(f, type, rows / 2, cols, seed, scale, 0),
+                      *b = add_tensor(f, DTYPE_F32, rows - rows / 2, cols, seed, scale, 0);
+  return (struct matrix){
+      .rows = rows, .cols = cols, .num_parts = 2, .parts = {{.tensor = a}, {.tensor = b, .first_row = rows / 2}}};
 }
 
 void fake_open(struct fake *f, const struct config *c, enum dtype type, uint64_t *seed) {
   *f = (struct fake){.model.config = *c};
   struct model *m = &f->model;
   int64_t hidden = c->hidden_size, q = (int64_t)c->num_heads * c->head_dim, kv = (int64_t)c->num_kv_heads * c->head_dim;
-  double scale = 1 / sqrt((double)hidden), gain = dtype_info(type)->block == 1 ? 1 : 0.05; // no score so large that it amplifies every error
+  double scale = 1 / sqrt((double)hidden),
+         gain = dtype_info(type)->block == 1 ? 1 : 0.05; // no score so large that it amplifies every error
   m->path = "fake";
   m->layers = f->layers;
   m->embed = whole(add_tensor(f, type, c->vocab_size, hidden, seed, 1, 0));
@@ -111,9 +117,11 @@ static void attend(const struct config *c, const double *qkv, int64_t width, int
 void fake_forward(const struct fake *f, const int32_t *ids, int32_t tokens, bool long_rope,
                   void (*seen)(void *ctx, enum stage stage, int32_t layer, const double *x, int64_t width), void *ctx) {
   const struct config *c = &f->model.config;
-  int64_t hidden = c->hidden_size, q = (int64_t)c->num_heads * c->head_dim, kv = (int64_t)c->num_kv_heads * c->head_dim, width = q + 2 * kv;
+  int64_t hidden = c->hidden_size, q = (int64_t)c->num_heads * c->head_dim, kv = (int64_t)c->num_kv_heads * c->head_dim,
+          width = q + 2 * kv;
   int64_t inner = c->intermediate_size, widest = width + hidden + 2 * inner + c->vocab_size;
-  double *x = calloc((size_t)(tokens * widest), sizeof *x), *buffer = calloc((size_t)(tokens * widest), sizeof *x), *row = calloc((size_t)widest, sizeof *x);
+  double *x = calloc((size_t)(tokens * widest), sizeof *x), *buffer = calloc((size_t)(tokens * widest), sizeof *x),
+         *row = calloc((size_t)widest, sizeof *x);
   double *next = calloc((size_t)(tokens * widest), sizeof *x);
   assert_true(x && buffer && row && next);
   for (int32_t t = 0; t < tokens; t++) {
@@ -127,7 +135,8 @@ void fake_forward(const struct fake *f, const int32_t *ids, int32_t tokens, bool
     for (int32_t t = 0; t < tokens; t++) {
       norm(w->input_norm, c->rms_eps, x + t * hidden, row);
       multiply(&w->qkv, row, buffer + t * width);
-      for (int32_t h = 0; h < c->num_heads + c->num_kv_heads; h++) rotate(c, buffer + t * width + (int64_t)h * c->head_dim, t, long_rope);
+      for (int32_t h = 0; h < c->num_heads + c->num_kv_heads; h++)
+        rotate(c, buffer + t * width + (int64_t)h * c->head_dim, t, long_rope);
     }
     for (int32_t t = 0; t < tokens; t++) memcpy(next + t * q, buffer + t * width, (size_t)q * sizeof *next);
     seen(ctx, STAGE_QUERY, l, next, q);
@@ -138,7 +147,8 @@ void fake_forward(const struct fake *f, const int32_t *ids, int32_t tokens, bool
       for (int64_t i = 0; i < hidden; i++) x[t * hidden + i] += row[i];
       norm(w->post_attention_norm, c->rms_eps, x + t * hidden, row);
       multiply(&w->gate_up, row, row + hidden);
-      for (int64_t i = 0; i < inner; i++) buffer[t * inner + i] = row[hidden + i] / (1 + exp(-row[hidden + i])) * row[hidden + inner + i];
+      for (int64_t i = 0; i < inner; i++)
+        buffer[t * inner + i] = row[hidden + i] / (1 + exp(-row[hidden + i])) * row[hidden + inner + i];
       multiply(&w->down, buffer + t * inner, row);
       for (int64_t i = 0; i < hidden; i++) x[t * hidden + i] += row[i];
     }

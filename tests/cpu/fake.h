@@ -1,4 +1,5 @@
-// A small model made of random weights in memory, and what each stage of its forward pass should be, in double and without a cache.
+// A small model made of random weights in memory, and what each stage of its forward pass should be, in double and
+// without a cache.
 #pragma once
 #include "tests/cpu/cpu_test.h"
 #include "runtime/backend.h"

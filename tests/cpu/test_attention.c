@@ -23,7 +23,8 @@ struct paged {
 
 enum shape { PLAIN, OUTLIERS, DOMINANT };
 
-static void problem_open(struct problem *p, int32_t dim, int32_t length, int32_t group, int32_t window, enum shape shape) {
+static void problem_open(struct problem *p, int32_t dim, int32_t length, int32_t group, int32_t window,
+                         enum shape shape) {
   *p = (struct problem){dim, length, group, window, (float)(1 / sqrt(dim)), NULL, NULL, NULL};
   int64_t nq = (int64_t)length * group * dim, n = (int64_t)length * dim;
   p->q = malloc((size_t)nq * sizeof *p->q);
@@ -55,7 +56,13 @@ static void put(char *base, int64_t index, bool f16, float value) {
 static void paged_open(struct paged *g, const struct problem *p, int32_t page_size, bool f16, int32_t first) {
   int32_t blocks = (p->length + page_size - 1) / page_size;
   int64_t page = (int64_t)page_size * p->dim, total = (blocks + 1) * page;
-  *g = (struct paged){page_size, blocks + 1, malloc((size_t)blocks * 4), f16, malloc((size_t)total * 4), malloc((size_t)total * 4), page * (f16 ? 2 : 4)};
+  *g = (struct paged){page_size,
+                      blocks + 1,
+                      malloc((size_t)blocks * 4),
+                      f16,
+                      malloc((size_t)total * 4),
+                      malloc((size_t)total * 4),
+                      page * (f16 ? 2 : 4)};
   assert_true(g->table && g->keys && g->values);
   for (int64_t i = 0; i < total; i++) put(g->keys, i, f16, NAN), put(g->values, i, f16, NAN);
   for (int32_t i = 0; i < blocks; i++) { // a random order
@@ -79,9 +86,12 @@ static void paged_close(struct paged *g) {
 }
 
 // Pairs [first, first + count) of the (position, head) pairs into out[count, dim].
-static void run(const struct cpu_kernels *kernels, const struct problem *p, const struct paged *g, int32_t first, int32_t count, float *out) {
+static void run(const struct cpu_kernels *kernels, const struct problem *p, const struct paged *g, int32_t first,
+                int32_t count, float *out) {
   struct attention_task t = {.cache = {g->keys, g->values, g->page_bytes, g->page_size, p->dim, g->f16, g->table},
-                             .num_pairs = count, .window = p->window, .scale = p->scale};
+                             .num_pairs = count,
+                             .window = p->window,
+                             .scale = p->scale};
   for (int32_t i = 0; i < count; i++) {
     t.q[i] = p->q + (int64_t)(first + i) * p->dim;
     t.out[i] = out + (int64_t)i * p->dim;
@@ -103,7 +113,8 @@ static void reference(const struct problem *p, int32_t pair, double *out, double
       size += fabs(product);
     }
     s[j] *= (double)p->scale;
-    wrong = fmax(wrong, ((p->dim + 3) * size * (double)p->scale + fabs(s[j])) * EPS); // of a score: its chain, scaling, shifting
+    wrong = fmax(wrong, ((p->dim + 3) * size * (double)p->scale + fabs(s[j])) *
+                            EPS); // of a score: its chain, scaling, shifting
     max = fmax(max, s[j]);
   }
   for (int32_t d = 0; d < p->dim; d++) out[d] = bound[d] = 0;
@@ -115,7 +126,8 @@ static void reference(const struct problem *p, int32_t pair, double *out, double
       bound[d] += e * fabs((double)p->v[(int64_t)j * p->dim + d]);
     }
   }
-  // Weights are off by twice the score's error above and below the line, two ulps of exp in each of a tile's and the keys' chain.
+  // Weights are off by twice the score's error above and below the line, two ulps of exp in each of a tile's and the
+  // keys' chain.
   double tiles = (last - first) / ATTENTION_KEYS + 2;
   for (int32_t d = 0; d < p->dim; d++) {
     out[d] /= total;
@@ -130,7 +142,8 @@ static void check(int32_t dim, int32_t length, int32_t group, int32_t window, en
   const struct cpu_kernels *kernels;
   problem_open(&p, dim, length, group, window, shape);
   int32_t pairs = length * group;
-  double *expected = malloc((size_t)(pairs * dim) * sizeof(double)), *bound = malloc((size_t)(pairs * dim) * sizeof(double));
+  double *expected = malloc((size_t)(pairs * dim) * sizeof(double)),
+         *bound = malloc((size_t)(pairs * dim) * sizeof(double));
   for (int32_t i = 0; i < pairs; i++) reference(&p, i, expected + (int64_t)i * dim, bound + (int64_t)i * dim);
   for (int n = 0; (kernels = isa_next(&n));) {
     struct guarded first;
@@ -172,7 +185,9 @@ static void softmax_is_exact_to_rounding_in_any_groups_and_pages(void **state) {
   static const int32_t dims[] = {2, 8, 24, 32, 64, 80, 96, 128}, lengths[] = {1, 2, 17, 63, 64, 65, 127, 130};
   (void)state;
   for (int i = 0; i < 8; i++)
-    for (int j = 0; j < 8; j++) check(dims[i], lengths[j], 1 + (i + j) % 3, (int32_t[]){0, 0, 1, 7, 64, 65, 100}[(i + 3 * j) % 7], (enum shape)((i + j) % 3));
+    for (int j = 0; j < 8; j++)
+      check(dims[i], lengths[j], 1 + (i + j) % 3, (int32_t[]){0, 0, 1, 7, 64, 65, 100}[(i + 3 * j) % 7],
+            (enum shape)((i + j) % 3));
   check(96, 400, 1, 129, PLAIN);
   check(64, 300, 8, 0, PLAIN);
 }
@@ -215,7 +230,8 @@ static void the_window_ends_where_it_says(void **state) {
         paged_open(&pages, &p, 16, false, 0);
         run(kernels, &p, &pages, query, 1, before);
         int32_t key = query - distance;
-        for (int d = 0; d < 32; d++) put(pages.values, ((int64_t)pages.table[key / 16] * 16 + key % 16) * 32 + d, false, 1e3f);
+        for (int d = 0; d < 32; d++)
+          put(pages.values, ((int64_t)pages.table[key / 16] * 16 + key % 16) * 32 + d, false, 1e3f);
         run(kernels, &p, &pages, query, 1, after);
         assert_int_equal(memcmp(before, after, sizeof before) != 0, distance < 70);
         paged_close(&pages);

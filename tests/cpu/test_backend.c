@@ -1,4 +1,5 @@
-// The whole backend over a fake model: each stage against double, the same bits however the work is cut, refusals, and memory running out.
+// The whole backend over a fake model: each stage against double, the same bits however the work is cut, refusals, and
+// memory running out.
 #include "tests/cpu/fake.h"
 #include "runtime/base/mem.h"
 #include "runtime/cache/pages.h"
@@ -9,15 +10,46 @@ static struct err e;
 static double short_factor[] = {1, 1.1, 1.2, 1.3, 1.5, 2, 2, 2}, long_factor[] = {1, 1.5f, 2, 4, 8, 16, 20, 30};
 
 static const struct config configs[] = {
-    {.architecture = "plain", .hidden_size = 64, .num_heads = 4, .num_kv_heads = 4, .head_dim = 16, .rotary_dim = 16, .intermediate_size = 96},
-    {.architecture = "odd", .hidden_size = 50, .num_heads = 6, .num_kv_heads = 2, .head_dim = 24, .rotary_dim = 16, .intermediate_size = 75,
+    {.architecture = "plain",
+     .hidden_size = 64,
+     .num_heads = 4,
+     .num_kv_heads = 4,
+     .head_dim = 16,
+     .rotary_dim = 16,
+     .intermediate_size = 96},
+    {.architecture = "odd",
+     .hidden_size = 50,
+     .num_heads = 6,
+     .num_kv_heads = 2,
+     .head_dim = 24,
+     .rotary_dim = 16,
+     .intermediate_size = 75,
      .sliding_window = 21},
-    {.architecture = "one head", .hidden_size = 33, .num_heads = 3, .num_kv_heads = 1, .head_dim = 80, .rotary_dim = 40, .intermediate_size = 17,
+    {.architecture = "one head",
+     .hidden_size = 33,
+     .num_heads = 3,
+     .num_kv_heads = 1,
+     .head_dim = 80,
+     .rotary_dim = 40,
+     .intermediate_size = 17,
      .sliding_window = 1},
-    {.architecture = "wide", .hidden_size = 256, .num_heads = 2, .num_kv_heads = 1, .head_dim = 128, .rotary_dim = 128, .intermediate_size = 256,
+    {.architecture = "wide",
+     .hidden_size = 256,
+     .num_heads = 2,
+     .num_kv_heads = 1,
+     .head_dim = 128,
+     .rotary_dim = 128,
+     .intermediate_size = 256,
      .sliding_window = 64},
-    {.architecture = "long", .hidden_size = 48, .num_heads = 2, .num_kv_heads = 2, .head_dim = 16, .rotary_dim = 16, .intermediate_size = 40,
-     .rope = ROPE_LONGROPE, .rope_scale = 1.19},
+    {.architecture = "long",
+     .hidden_size = 48,
+     .num_heads = 2,
+     .num_kv_heads = 2,
+     .head_dim = 16,
+     .rotary_dim = 16,
+     .intermediate_size = 40,
+     .rope = ROPE_LONGROPE,
+     .rope_scale = 1.19},
 };
 enum { NUM_CONFIGS = sizeof configs / sizeof *configs, TOKENS = 75 };
 
@@ -35,7 +67,10 @@ static struct config config_of(int i) {
 }
 
 static struct backend_options options_of(int threads, int32_t page_size) {
-  return (struct backend_options){.threads = threads, .page_size = page_size, .num_pages = 2 * (TOKENS / page_size + 1) + 4, .max_rows = 2 * TOKENS,
+  return (struct backend_options){.threads = threads,
+                                  .page_size = page_size,
+                                  .num_pages = 2 * (TOKENS / page_size + 1) + 4,
+                                  .max_rows = 2 * TOKENS,
                                   .max_logits = 2 * TOKENS};
 }
 
@@ -128,7 +163,11 @@ static void check_stages(const struct fake *f, const struct backend_options *o, 
   assert_int_equal(w.at, w.count);
   b->ops->close(b);
   for (int i = 0; i < w.count; i++) free(w.x[i]);
-  printf("%-9s %s worst stage %.1e\n", w.what, o->fp64 ? "fp64" : o->page_type == PAGE_F16 ? "fp16 pages" : "fp32", w.worst);
+  printf("%-9s %s worst stage %.1e\n", w.what,
+         o->fp64                    ? "fp64"
+         : o->page_type == PAGE_F16 ? "fp16 pages"
+                                    : "fp32",
+         w.worst);
 }
 
 static void each_stage_is_what_the_model_says(void **state) {
@@ -150,13 +189,15 @@ static void each_stage_is_what_the_model_says(void **state) {
 }
 
 // Logits of TOKENS tokens, fed in pieces beside a second sequence that comes in pieces of its own.
-static void run_pieces(const struct fake *f, const struct backend_options *o, const int32_t *ids, int32_t piece, bool beside, float *logits) {
+static void run_pieces(const struct fake *f, const struct backend_options *o, const int32_t *ids, int32_t piece,
+                       bool beside, float *logits) {
   struct backend *b = cpu_backend_open(&f->model, o, &e);
   if (!b) fail_msg("%s", e.text);
   int32_t half = o->num_pages / 2, vocab = f->model.config.vocab_size;
   struct pages_of mine = pages_make(o, beside ? half : 0, beside), other = pages_make(o, 0, false);
   for (int32_t at = 0; at < TOKENS; at += piece) {
-    int32_t n = TOKENS - at < piece ? TOKENS - at : piece, more = beside ? 1 + at % 5 : 0, all[2 * TOKENS], rows[2 * TOKENS];
+    int32_t n = TOKENS - at < piece ? TOKENS - at : piece, more = beside ? 1 + at % 5 : 0, all[2 * TOKENS],
+            rows[2 * TOKENS];
     if (at + more > TOKENS) more = 0;
     for (int32_t i = 0; i < more; i++) all[i] = (at + i) % 77;
     memcpy(all + more, ids + at, (size_t)n * sizeof *all);
@@ -179,7 +220,8 @@ static void bits_do_not_depend_on_how_the_work_is_cut(void **state) {
     random_ids(ids, TOKENS);
     fake_open(&f, &c, (enum dtype[]){DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_Q6_K, DTYPE_Q4_0}[i], &seed);
     for (int n = 0; n < 6; n++) {
-      static const int threads[] = {1, 2, 3, 7, 2, 3}, pieces[] = {TOKENS, 1, 7, 16, 40, 3}, sizes[] = {16, 64, 5, 1, 7, 16};
+      static const int threads[] = {1, 2, 3, 7, 2, 3}, pieces[] = {TOKENS, 1, 7, 16, 40, 3},
+                       sizes[] = {16, 64, 5, 1, 7, 16};
       struct backend_options o = options_of(threads[n], sizes[n]);
       run_pieces(&f, &o, ids, pieces[n], n > 2, n ? again : first);
       if (n) fail_unless_same(first, again, TOKENS * 77, c.architecture);
@@ -276,7 +318,8 @@ static void bad_options_are_refused(void **state) {
       {{.page_size = 1, .num_pages = 1, .max_rows = 1, .page_type = (enum page_type)7}, "page type 7"},
       {{.page_size = INT32_MAX, .num_pages = INT32_MAX, .max_rows = 1}, "too large"},
   };
-  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_fails(cpu_backend_open(&f.model, &bad[i].o, &e), bad[i].word);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    assert_fails(cpu_backend_open(&f.model, &bad[i].o, &e), bad[i].word);
   setenv("PHI3_ISA", "mmx", 1);
   assert_fails(cpu_backend_open(&f.model, &good, &e), "PHI3_ISA=mmx");
   unsetenv("PHI3_ISA");
@@ -323,9 +366,13 @@ static void each_instruction_set_runs_the_model(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(each_stage_is_what_the_model_says), cmocka_unit_test(each_instruction_set_runs_the_model),
-      cmocka_unit_test(bits_do_not_depend_on_how_the_work_is_cut), cmocka_unit_test(pages_are_copied_whole),
-      cmocka_unit_test(bad_steps_are_refused), cmocka_unit_test(bad_options_are_refused), cmocka_unit_test(every_allocation_may_fail),
+      cmocka_unit_test(each_stage_is_what_the_model_says),
+      cmocka_unit_test(each_instruction_set_runs_the_model),
+      cmocka_unit_test(bits_do_not_depend_on_how_the_work_is_cut),
+      cmocka_unit_test(pages_are_copied_whole),
+      cmocka_unit_test(bad_steps_are_refused),
+      cmocka_unit_test(bad_options_are_refused),
+      cmocka_unit_test(every_allocation_may_fail),
   };
   seed = test_seed();
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,7 +14,8 @@ struct problem {
 };
 
 static void problem_open(struct problem *p, enum dtype type, int32_t num_outputs, int32_t num_rows, int64_t k) {
-  *p = (struct problem){.num_outputs = num_outputs, .num_rows = num_rows, .k = k, .ldx = (k + CPU_PAD - 1) / CPU_PAD * CPU_PAD};
+  *p = (struct problem){
+      .num_outputs = num_outputs, .num_rows = num_rows, .k = k, .ldx = (k + CPU_PAD - 1) / CPU_PAD * CPU_PAD};
   p->x = calloc((size_t)(num_rows * p->ldx), sizeof *p->x);
   p->exact = calloc((size_t)num_rows * (size_t)num_outputs, sizeof *p->exact);
   p->size = calloc((size_t)num_rows * (size_t)num_outputs, sizeof *p->size);
@@ -52,7 +53,12 @@ static void check_problem(const struct problem *p, const struct cpu_kernels *ker
   static struct linear_scratch scratch;
   struct guarded many, one;
   guarded_open(&many, (int64_t)p->num_rows * LINEAR_PANEL);
-  struct linear_task t = {.w = p->w, .num_outputs = p->num_outputs, .num_rows = p->num_rows, .k = p->k, .x = p->x, .ldx = p->ldx,
+  struct linear_task t = {.w = p->w,
+                          .num_outputs = p->num_outputs,
+                          .num_rows = p->num_rows,
+                          .k = p->k,
+                          .x = p->x,
+                          .ldx = p->ldx,
                           .out = many.data};
   memset(&scratch, 0xff, sizeof scratch); // NaN
   kernels->linear_rows(&t, &scratch);
@@ -65,7 +71,8 @@ static void check_problem(const struct problem *p, const struct cpu_kernels *ker
     kernels->linear_row(&t);
     guarded_check(&one, what);
     for (int32_t o = 0; o < p->num_outputs; o++)
-      fail_unless_close(one.data[o], p->exact[r * p->num_outputs + o], bound(p->k, p->size[r * p->num_outputs + o]), what, o);
+      fail_unless_close(one.data[o], p->exact[r * p->num_outputs + o], bound(p->k, p->size[r * p->num_outputs + o]),
+                        what, o);
     fail_unless_same(one.data, many.data + (int64_t)r * LINEAR_PANEL, p->num_outputs, what);
     guarded_close(&one);
   }
@@ -98,7 +105,8 @@ static void sums_are_exact_to_rounding_and_do_not_depend_on_the_rows(void **stat
   }
   check(DTYPE_BF16, 5, LINEAR_ROWS, 48);
   check(DTYPE_F32, LINEAR_PANEL, LINEAR_ROWS - 1, 20);
-  for (int i = 0; i < 8; i++) check(DTYPE_COUNT, 1 + (int32_t)(test_random(&seed) % 17), 4, 512); // types mixed row by row
+  for (int i = 0; i < 8; i++)
+    check(DTYPE_COUNT, 1 + (int32_t)(test_random(&seed) % 17), 4, 512); // types mixed row by row
 }
 
 static void stored_rows_convert_to_the_formulas_values(void **state) {
@@ -115,7 +123,8 @@ static void stored_rows_convert_to_the_formulas_values(void **state) {
         dtype_to_f32((enum dtype)t, w.data, expected, n);
         kernels->to_f32(w, found.data, n);
         guarded_check(&found, kernels->isa);
-        for (int64_t j = 0; j < n; j++) fail_unless_close(found.data[j], expected[j], 0, dtype_info((enum dtype)t)->name, j);
+        for (int64_t j = 0; j < n; j++)
+          fail_unless_close(found.data[j], expected[j], 0, dtype_info((enum dtype)t)->name, j);
         guarded_close(&found);
         free(expected);
         free_weights(w);

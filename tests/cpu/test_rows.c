@@ -29,7 +29,8 @@ static void exp_is_within_two_ulps(void **state) {
         for (; n > 0; n--) {
           double exact = exp((double)x[n - 1]);
           if (exact >= 0x1.ffffffp127) {
-            if (y[n - 1] != INFINITY) fail_msg("%s: exp(%.9g) is %.9g, expected infinity", kernels->isa, (double)x[n - 1], (double)y[n - 1]);
+            if (y[n - 1] != INFINITY)
+              fail_msg("%s: exp(%.9g) is %.9g, expected infinity", kernels->isa, (double)x[n - 1], (double)y[n - 1]);
           } else if (!(ulps(y[n - 1], exact) <= worst)) {
             worst = ulps(y[n - 1], exact);
             at = x[n - 1];
@@ -48,7 +49,8 @@ static void exp_of_special_values(void **state) {
   (void)state;
   for (int i = 0; (kernels = isa_next(&i));) {
     kernels->exp(x, 8, y);
-    assert_true(y[0] == 0 && y[1] == INFINITY && isnan(y[2]) && y[3] == 1 && y[4] == 1 && y[5] == 0 && y[6] == INFINITY && y[7] == 0);
+    assert_true(y[0] == 0 && y[1] == INFINITY && isnan(y[2]) && y[3] == 1 && y[4] == 1 && y[5] == 0 &&
+                y[6] == INFINITY && y[7] == 0);
   }
 }
 
@@ -99,7 +101,8 @@ static void check_silu(const struct cpu_kernels *kernels, int64_t n) {
   }
   kernels->silu_mul(gate, up, n, y.data);
   guarded_check(&y, "silu_mul");
-  for (int64_t i = 0; i < n; i++) { // two ulps of exp, and three roundings; exp(-gate) is infinite where silu is below 3e-37
+  for (int64_t i = 0; i < n;
+       i++) { // two ulps of exp, and three roundings; exp(-gate) is infinite where silu is below 3e-37
     double exact = gate[i] / (1 + exp(-(double)gate[i])) * up[i];
     fail_unless_close(y.data[i], exact, 8 * EPS * fabs(exact) + 3e-37 * fabs((double)up[i]), "silu_mul", i);
   }
@@ -131,14 +134,15 @@ static void halves_round_to_nearest_even(void **state) {
     kernels->to_f16(x, y, n);
     assert_int_equal(y[n], 0xdead);
     for (int j = 0; j < n; j++)
-      if (y[j] != f32_to_f16(x[j])) fail_msg("%s: %.9g becomes %04x, expected %04x", kernels->isa, (double)x[j], y[j], f32_to_f16(x[j]));
+      if (y[j] != f32_to_f16(x[j]))
+        fail_msg("%s: %.9g becomes %04x, expected %04x", kernels->isa, (double)x[j], y[j], f32_to_f16(x[j]));
   }
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(exp_is_within_two_ulps),      cmocka_unit_test(exp_of_special_values),
-      cmocka_unit_test(norms_are_exact_to_rounding), cmocka_unit_test(activations_are_exact_to_rounding),
+      cmocka_unit_test(exp_is_within_two_ulps),       cmocka_unit_test(exp_of_special_values),
+      cmocka_unit_test(norms_are_exact_to_rounding),  cmocka_unit_test(activations_are_exact_to_rounding),
       cmocka_unit_test(halves_round_to_nearest_even),
   };
   seed = test_seed();

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 PHI3 = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else ""
@@ -107,6 +108,16 @@ class DriverTest(unittest.TestCase):
         self.assertIn(says, r.err, r)
         self.assertEqual(r.out, "", r)
         return r
+
+    def until_it_catches(self, pid):
+        """Until the process has set its own handler for SIGINT."""
+        for _ in range(3000):
+            with open(f"/proc/{pid}/status", encoding="ascii") as f:
+                caught = next(line for line in f if line.startswith("SigCgt"))
+            if int(caught.split()[1], 16) & 1 << (signal.SIGINT - 1):
+                return
+            time.sleep(0.01)
+        self.fail("phi3 does not catch SIGINT")
 
     def files(self, path=None):
         return sorted(os.listdir(path or self.dir))

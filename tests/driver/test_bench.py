@@ -113,16 +113,6 @@ class Experiment(DriverTest):
         self.assertNotIn("experiment", got)
         self.assertRegex(out, r"memory read +[0-9.]+ ± [0-9.]+ +GB/s")
 
-    def wait_until_caught(self, pid):
-        """Until the process has set its own handler for SIGINT."""
-        for _ in range(3000):
-            with open(f"/proc/{pid}/status", encoding="ascii") as f:
-                caught = next(line for line in f if line.startswith("SigCgt"))
-            if int(caught.split()[1], 16) & 1 << (signal.SIGINT - 1):
-                return
-            time.sleep(0.01)
-        self.fail("phi3 bench does not catch SIGINT")
-
     def test_interrupted(self):
         """Ctrl-C: one line, exit code 1, no file."""
         model, ids = self.golden("pages")
@@ -142,7 +132,7 @@ class Experiment(DriverTest):
             self.path("bench.json"),
         ]
         with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True) as p:
-            self.wait_until_caught(p.pid)
+            self.until_it_catches(p.pid)
             time.sleep(0.3)
             p.send_signal(signal.SIGINT)
             out, err = p.communicate(timeout=60)

@@ -2,7 +2,10 @@
 
 import json
 import os
+import pty
+import signal
 import subprocess
+import time
 
 from harness import PHI3, ROOT, DriverTest, golden_json, main
 
@@ -129,6 +132,74 @@ class Text(DriverTest):
             p.wait(60)
         self.assertNotIn("Sanitizer", err)
         self.assertIn(p.returncode, [1, -13])
+
+
+class Interrupted(DriverTest):
+    """Ctrl-C ends with what there is; before the first token it is a failure in one line."""
+
+    def interrupt(self, *args, after):
+        with subprocess.Popen([PHI3, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as p:
+            after(p)
+            p.send_signal(signal.SIGINT)
+            out, err = p.communicate(timeout=60)
+        return p.returncode, out.decode(), err.decode()
+
+    def wait(self, seconds):
+        def after(p):
+            self.until_it_catches(p.pid)
+            time.sleep(seconds)
+
+        return after
+
+    def test_while_text_comes(self):
+        args = ["generate", "-p", "Once upon a time", "-n", "900", "--ignore-end", "--no-cache"]
+        code, out, err = self.interrupt(*args, after=lambda p: p.stdout.read(10))
+        self.assertEqual(code, 0, err)
+        self.assertTrue(out.endswith("\n"), out)
+        self.assertRegex(err, r"\Aprompt [^\n]* ended by Ctrl-C\n\Z")
+        code, out, err = self.interrupt(*args, "--json", after=self.wait(2))
+        self.assertEqual((code, err), (0, ""))
+        got = json.loads(out)
+        self.assertEqual(got["finish"], "cancelled")
+        self.assertTrue(0 < len(got["ids"]) < 900 and got["text"], got)
+
+    def test_during_the_prompt(self):
+        ids = " ".join(["5"] * 1000)
+        for command in ["generate", "trace"]:
+            args = [command, "--ids", ids, "--precision", "fp64"]
+            self.assertEqual(self.interrupt(*args, after=self.wait(0.2)), (1, "", f"phi3 {command}: interrupted\n"))
+
+    def test_an_answer_at_a_terminal(self):
+        """Ctrl-C ends the answer, not the dialogue."""
+        ours, theirs = pty.openpty()
+        with subprocess.Popen([PHI3, "chat", "--precision", "fp64"], stdin=theirs, stdout=theirs, stderr=theirs) as p:
+            os.close(theirs)
+            text = b""
+
+            def until(wanted):
+                nonlocal text
+                while wanted not in text:
+                    text += os.read(ours, 1000)
+                text = text[text.index(wanted) + len(wanted) :]
+
+            until(b"> ")
+            os.write(ours, SARAH.encode() + b"\n")
+            until(SARAH.encode() + b"\r\n")
+            while not text:
+                text += os.read(ours, 1)
+            p.send_signal(signal.SIGINT)
+            until(b"positions used]\r\n> ")
+            os.write(ours, b"\n")
+            self.assertEqual(p.wait(60), 0)
+        os.close(ours)
+
+
+class Chat(DriverTest):
+    def test_input_that_is_none(self):
+        self.refused("chat", input=b"a\0b\n", says="zero byte")
+        folder = os.open(ROOT, os.O_RDONLY)
+        self.refused("chat", stdin=folder, says="cannot read the input")
+        os.close(folder)
 
 
 class Environment(DriverTest):

@@ -401,6 +401,8 @@ static void bad_gguf_headers_cost_nothing(void **state) {
   write_bytes(weights, &n, sizeof n);
   if (truncate(weights, (off_t)11 << 30)) fail_msg("cannot make a sparse file of 11 GiB");
   assert_fails(model_open(&m, dir, &e), "the header should have 10737418240 bytes");
+  write_bytes(weights, &n, 3);
+  assert_fails(model_open(&m, dir, &e), "has 3 bytes, not even its header's length");
 }
 
 static void missing_files_are_named(void **state) {

@@ -1,7 +1,7 @@
-// Attention of up to 48 (query, head) pairs that share a key-value head. Each tile of 64 keys is brought into the first two caches as
-// fp32 once for all of them, keys as [head_dim, 64] so that a vector holds keys and no sum crosses lanes, values as [64, head_dim].
-// Scores: each is one chain over head_dim. Weighted sums: each is one chain over the keys. GROUP pairs share the loads; the order of a
-// pair's arithmetic does not depend on its neighbours.
+// Attention of up to 48 (query, head) pairs that share a key-value head. Each tile of 64 keys is brought into the first
+// two caches as fp32 once for all of them, keys as [head_dim, 64] so that a vector holds keys and no sum crosses lanes,
+// values as [64, head_dim]. Scores: each is one chain over head_dim. Weighted sums: each is one chain over the keys.
+// GROUP pairs share the loads; the order of a pair's arithmetic does not depend on its neighbours.
 #include "runtime/cpu/simd/names.h"
 #include <math.h>
 
@@ -37,8 +37,10 @@ INLINE void copy_floats(const char *src, bool f16, int64_t n, float *dst) {
   }
 }
 
-// Brings the keys and values of `span` of the tile in. What lies outside keeps older numbers: scores made of them are masked.
-static void load_tile(const struct attention_cache *c, int64_t first_key, struct span span, struct attention_scratch *s) {
+// Brings the keys and values of `span` of the tile in. What lies outside keeps older numbers: scores made of them are
+// masked.
+static void load_tile(const struct attention_cache *c, int64_t first_key, struct span span,
+                      struct attention_scratch *s) {
   int64_t bytes = c->f16 ? 2 : 4, dim = c->head_dim;
   for (int begin = span.begin, count; begin < span.end; begin += count) {
     int64_t key = first_key + begin, slot = key % c->page_size, left = c->page_size - slot;
@@ -68,7 +70,8 @@ INLINE void score(int pairs, int p, int32_t dim, struct attention_scratch *s) {
         acc[i][3] = vf_fma(q, k3, acc[i][3]);
       }
     }
-    UNROLL for (int i = 0; i < pairs; i++) UNROLL for (int v = 0; v < BLOCK; v++) vf_store(s->scores[p + i] + j + v * VW, acc[i][v]);
+    UNROLL for (int i = 0; i < pairs; i++) UNROLL for (int v = 0; v < BLOCK; v++)
+        vf_store(s->scores[p + i] + j + v * VW, acc[i][v]);
   }
 }
 
@@ -98,7 +101,8 @@ static void soften(int p, struct span span, float scale, int32_t dim, struct att
 // sum[p] += exponential[j] value[j] for j in [begin, end), `blocks` vectors of channels from d on.
 INLINE void mix(int pairs, int blocks, int p, int begin, int end, int d, struct attention_scratch *s) {
   vf acc[GROUP][BLOCK];
-  UNROLL for (int i = 0; i < pairs; i++) UNROLL for (int v = 0; v < blocks; v++) acc[i][v] = vf_load(s->sum[p + i] + d + v * VW);
+  UNROLL for (int i = 0; i < pairs; i++) UNROLL for (int v = 0; v < blocks; v++) acc[i][v] =
+      vf_load(s->sum[p + i] + d + v * VW);
   for (int j = begin; j < end; j++) {
     const float *value = s->values + j * ATTENTION_DIM + d;
     vf x[BLOCK];
@@ -108,7 +112,8 @@ INLINE void mix(int pairs, int blocks, int p, int begin, int end, int d, struct 
       UNROLL for (int v = 0; v < blocks; v++) acc[i][v] = vf_fma(e, x[v], acc[i][v]);
     }
   }
-  UNROLL for (int i = 0; i < pairs; i++) UNROLL for (int v = 0; v < blocks; v++) vf_store(s->sum[p + i] + d + v * VW, acc[i][v]);
+  UNROLL for (int i = 0; i < pairs; i++) UNROLL for (int v = 0; v < blocks; v++)
+      vf_store(s->sum[p + i] + d + v * VW, acc[i][v]);
 }
 
 INLINE void mix_channels(int pairs, int p, struct span span, int32_t dim, struct attention_scratch *s) {
@@ -122,7 +127,8 @@ static void mix_one(int p, int begin, int end, int32_t dim, struct attention_scr
   if (begin < end) mix_channels(1, p, (struct span){begin, end}, dim, s);
 }
 
-// A pair takes only the keys that it sees: where the group's spans differ, each takes its own edges, still in ascending order.
+// A pair takes only the keys that it sees: where the group's spans differ, each takes its own edges, still in ascending
+// order.
 static void mix_group(int p, const struct span *spans, int32_t dim, struct attention_scratch *s) {
   struct span common = spans[0];
   for (int i = 1; i < GROUP; i++) {
@@ -172,7 +178,8 @@ void CPU_NAME(attention)(const struct attention_task *t, struct attention_scratc
     s->max[p] = -INFINITY;
     s->total[p] = 0;
   }
-  for (int64_t tile = first / ATTENTION_KEYS; tile <= last / ATTENTION_KEYS; tile++) attend_tile(t, tile * ATTENTION_KEYS, s);
+  for (int64_t tile = first / ATTENTION_KEYS; tile <= last / ATTENTION_KEYS; tile++)
+    attend_tile(t, tile * ATTENTION_KEYS, s);
   for (int p = 0; p < t->num_pairs; p++)
     for (int d = 0; d < dim; d++) t->out[p][d] = s->sum[p][d] / s->total[p];
 }

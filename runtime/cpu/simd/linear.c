@@ -1,7 +1,8 @@
-// Projections. A row-major weight matrix wants its sums along k, so a vector holds k and the lanes are added at the end of each chunk.
-// One row of activations is bound by memory: four rows of weights at a time, read as stored. Many rows are bound by arithmetic: a
-// panel of weights is converted to fp32 and interleaved as the tile reads it, and TILE rows x 4 outputs stay in registers, so
-// that TILE + 4 loads feed 4 TILE fused multiply-adds. A tile of x stays in the first cache, the panel in the second.
+// Projections. A row-major weight matrix wants its sums along k, so a vector holds k and the lanes are added at the end
+// of each chunk. One row of activations is bound by memory: four rows of weights at a time, read as stored. Many rows
+// are bound by arithmetic: a panel of weights is converted to fp32 and interleaved as the tile reads it, and TILE rows
+// x 4 outputs stay in registers, so that TILE + 4 loads feed 4 TILE fused multiply-adds. A tile of x stays in the first
+// cache, the panel in the second.
 #include "runtime/cpu/simd/unpack.h"
 #include "runtime/cpu/simd/names.h"
 
@@ -17,8 +18,9 @@ _Static_assert(CPU_PAD % VW == 0, "padding covers the last vector");
 
 INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Memory is asked for the next four rows, or those AHEAD bytes on, while these are summed: the processor's own prefetcher follows four streams only
-// when each is longer than a page. Of long rows each stream asks for its successor; short rows are asked for in the order in which they lie.
+// Memory is asked for the next four rows, or those AHEAD bytes on, while these are summed: the processor's own
+// prefetcher follows four streams only when each is longer than a page. Of long rows each stream asks for its
+// successor; short rows are asked for in the order in which they lie.
 enum { AHEAD = 4096, LONG_ROW = 4096 };
 
 struct prefetch {
@@ -27,20 +29,22 @@ struct prefetch {
 };
 
 INLINE struct prefetch prefetch_plan(enum dtype t, const uint8_t *row, int64_t k) {
-  int64_t row_bytes = is_float(t) ? k * (unit_bytes(t) / VW) : k / unit_elements(t) * unit_bytes(t), four = 4 * row_bytes;
+  int64_t row_bytes = is_float(t) ? k * (unit_bytes(t) / VW) : k / unit_elements(t) * unit_bytes(t),
+          four = 4 * row_bytes;
   int64_t step = is_float(t) ? 64 : unit_bytes(t); // bytes of a row between two calls of prefetch
-  uintptr_t start = (uintptr_t)row + (uintptr_t)((AHEAD + four - 1) / four * four); // may lie behind the weights: nothing is read
+  uintptr_t start =
+      (uintptr_t)row + (uintptr_t)((AHEAD + four - 1) / four * four); // may lie behind the weights: nothing is read
   return row_bytes < LONG_ROW ? (struct prefetch){start, step, 4} : (struct prefetch){start, row_bytes, 1};
 }
 
 INLINE void prefetch(const struct prefetch *p, int64_t done, int64_t bytes) {
-  UNROLL for (int i = 0; i < 4; i++)
-    for (int64_t b = 0; b < bytes; b += 64)
+  UNROLL for (int i = 0; i < 4; i++) for (int64_t b = 0; b < bytes; b += 64)
       __builtin_prefetch((const void *)(p->start + (uintptr_t)(done * p->rate + i * p->spread + b)), 0, 3);
 }
 
 // acc[i] += the products of n elements of weight row i.
-INLINE void dot_chunk(enum dtype t, const uint8_t *const row[4], const float *x, int64_t n, struct prefetch next, vf acc[4]) {
+INLINE void dot_chunk(enum dtype t, const uint8_t *const row[4], const float *x, int64_t n, struct prefetch next,
+                      vf acc[4]) {
   int64_t k = 0, bytes = 0;
   if (is_float(t)) {
     for (; k + VW <= n; k += VW, bytes += unit_bytes(t)) {

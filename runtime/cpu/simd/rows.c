@@ -1,5 +1,5 @@
-// Loops over one row: norm, activation, exponential, conversion. Bound by memory or too short to matter; each is one pass of
-// vectors and a last, partial one.
+// Loops over one row: norm, activation, exponential, conversion. Bound by memory or too short to matter; each is one
+// pass of vectors and a last, partial one.
 #include "runtime/cpu/simd/names.h"
 #include <math.h>
 

@@ -1,6 +1,6 @@
-// One machine vector of fp32 and what the tuned loops need of it. The files of this folder are compiled once per instruction
-// set (CPU_ISA names it): 16 lanes with AVX-512 (v4), 8 with AVX2 (v3), 4 with SSE2 or NEON (baseline). Sums differ between
-// instruction sets in their last bits, never within one.
+// One machine vector of fp32 and what the tuned loops need of it. The files of this folder are compiled once per
+// instruction set (CPU_ISA names it): 16 lanes with AVX-512 (v4), 8 with AVX2 (v3), 4 with SSE2 or NEON (baseline).
+// Sums differ between instruction sets in their last bits, never within one.
 #pragma once
 #include "runtime/base/half.h"
 #include <stdint.h>
@@ -74,7 +74,8 @@ INLINE vf vf_fma(vf a, vf b, vf c) {
 INLINE v4f vf_to_4(vf a) {
 #if defined __AVX512F__
   typedef float v8f __attribute__((vector_size(32)));
-  v8f b = __builtin_shufflevector(a, a, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(a, a, 8, 9, 10, 11, 12, 13, 14, 15);
+  v8f b = __builtin_shufflevector(a, a, 0, 1, 2, 3, 4, 5, 6, 7) +
+          __builtin_shufflevector(a, a, 8, 9, 10, 11, 12, 13, 14, 15);
   return __builtin_shufflevector(b, b, 0, 1, 2, 3) + __builtin_shufflevector(b, b, 4, 5, 6, 7);
 #elif defined __AVX2__
   return __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
@@ -165,7 +166,7 @@ INLINE vf vf_from_f16(const void *p) {
 #else
   vi h = vi_from_u16(p), magnitude = h & 0x7fff;
   vf finite = (vf)(magnitude << 13) * 0x1p112f; // also makes subnormals normal
-  vi special = 0x7f800000 | magnitude << 13;     // infinity, NaN
+  vi special = 0x7f800000 | magnitude << 13;    // infinity, NaN
   vf value = vf_select(magnitude >= 0x7c00, (vf)special, finite);
   return (vf)((vi)value | (h & 0x8000) << 16);
 #endif
@@ -193,8 +194,9 @@ INLINE vf vf_set_f16(const uint8_t *p) {
 #endif
 }
 
-// exp(x) to within 2 ulp over the whole range; 0 below -104, infinity above 88.73, NaN for NaN. x = n ln 2 + r with the two-part ln 2 of
-// Cody and Waite, a polynomial of degree 6 for exp(r) with Cephes' coefficients, and 2^n in two factors so that subnormal results round once.
+// exp(x) to within 2 ulp over the whole range; 0 below -104, infinity above 88.73, NaN for NaN. x = n ln 2 + r with the
+// two-part ln 2 of Cody and Waite, a polynomial of degree 6 for exp(r) with Cephes' coefficients, and 2^n in two
+// factors so that subnormal results round once.
 INLINE vf vf_exp(vf x) {
   const vf magic = vf_set(0x1.8p23f); // adding it rounds to an integer
   x = vf_select(x > 89.0f, vf_set(89.0f), x);

@@ -1,5 +1,5 @@
-// Stored weights to vectors of fp32, in the order of k. The values are those of dtype_to_f32 to the bit: every product of a scale and a
-// quantized integer has at most 24 bits and is exact, and at most one sum follows.
+// Stored weights to vectors of fp32, in the order of k. The values are those of dtype_to_f32 to the bit: every product
+// of a scale and a quantized integer has at most 24 bits and is exact, and at most one sum follows.
 #pragma once
 #include "runtime/cpu/simd/simd.h"
 #include "runtime/model/dtype.h"
@@ -73,7 +73,8 @@ INLINE vi spread(vb b, int i) {
 // Eight bytes as eight floats.
 INLINE void floats_of_bytes(uint64_t bytes, float factor, float dst[8]) {
 #if defined __AVX2__
-  _mm256_storeu_ps(dst, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128((int64_t)bytes))), _mm256_set1_ps(factor)));
+  _mm256_storeu_ps(dst, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128((int64_t)bytes))),
+                                      _mm256_set1_ps(factor)));
 #else
   for (int i = 0; i < 8; i++) dst[i] = (float)(int8_t)(bytes >> 8 * i) * factor;
 #endif
@@ -142,8 +143,8 @@ INLINE void unpack_plain(enum dtype t, const uint8_t *block, vf w[32 / VW]) {
   }
 }
 
-// Elements [32 j, 32 j + 32) of a K block. Q4_K: 32 bytes hold elements 64 n + i low, 64 n + 32 + i high. Q5_K: the fifth bits in 32 bytes before.
-// Q6_K: halves of 128 elements, their low four bits in 64 bytes, their high two in 32.
+// Elements [32 j, 32 j + 32) of a K block. Q4_K: 32 bytes hold elements 64 n + i low, 64 n + 32 + i high. Q5_K: the
+// fifth bits in 32 bytes before. Q6_K: halves of 128 elements, their low four bits in 64 bytes, their high two in 32.
 INLINE void unpack_k(enum dtype t, const uint8_t *block, int j, const struct scales *s, vf w[32 / VW]) {
   if (t == DTYPE_Q4_K) {
     const uint8_t *q = block + 16 + j / 2 * 32;
@@ -153,14 +154,15 @@ INLINE void unpack_k(enum dtype t, const uint8_t *block, int j, const struct sca
     const uint8_t *low = block + 48 + j / 2 * 32, *high = block + 16;
     UNROLL for (int b = 0; b < 32; b += BYTES) {
       vb q = (vb_load(low + b) >> (j & 1) * 4 & 15) | (vb_load(high + b) >> j & 1) << 4;
-      UNROLL for (int i = 0; i < BYTES / VW; i++)
-        w[b / VW + i] = vf_fma(vf_from_i32(spread(q, i)), vf_set(s->d[j]), vf_set(s->m[j]));
+      UNROLL for (int i = 0; i < BYTES / VW; i++) w[b / VW + i] =
+          vf_fma(vf_from_i32(spread(q, i)), vf_set(s->d[j]), vf_set(s->m[j]));
     }
   } else {
     const uint8_t *low = block + j / 4 * 64 + (j & 1) * 32, *high = block + 128 + j / 4 * 32;
     UNROLL for (int b = 0; b < 32; b += BYTES) {
       vb q = ((vb_load(low + b) >> (j & 2) * 2 & 15) | (vb_load(high + b) >> (j & 3) * 2 & 3) << 4) - 32;
-      UNROLL for (int i = 0; i < BYTES / VW; i++) w[b / VW + i] = vf_from_i32(spread(q, i)) * s->d[2 * j + (b + i * VW) / 16];
+      UNROLL for (int i = 0; i < BYTES / VW; i++) w[b / VW + i] =
+          vf_from_i32(spread(q, i)) * s->d[2 * j + (b + i * VW) / 16];
     }
   }
 }

@@ -1,0 +1,179 @@
+#include "runtime/vgpu/profile.h"
+#include "runtime/vgpu/mem.h"
+#include "runtime/vgpu/profile_json.h"
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TRACE_BYTES ((size_t)256 << 20)
+
+struct vgpu_profile {
+  char *path;
+  const struct t4_table *table;
+  uint64_t sample;
+  pthread_mutex_t lock;
+  struct profile_record *records;
+  size_t num, cap;
+};
+
+struct vgpu_profile_launch {
+  struct vgpu_profile *p;
+  struct vgpu_launch_facts facts;
+  struct vgpu_counters *counters;
+  bool traced;
+};
+
+struct vgpu_profile *vgpu_profile_open_with(const char *path, const char *config, uint64_t sample) {
+  struct vgpu_profile *p = calloc(1, sizeof *p);
+  if (!p) return NULL;
+  p->table = t4_table_named(config ? config : "t4");
+  if (!p->table) p->table = t4_table_named("t4");
+  p->sample = sample;
+  if (path) p->path = strdup(path);
+  pthread_mutex_init(&p->lock, NULL);
+  if (path && !p->path) {
+    vgpu_profile_close(p);
+    return NULL;
+  }
+  return p;
+}
+
+struct vgpu_profile *vgpu_profile_open(const char **error) {
+  const char *path = getenv("VGPU_PROFILE"), *config = getenv("VGPU_T4"), *sample = getenv("VGPU_SAMPLE");
+  if (!path || !*path) return NULL;
+  uint64_t n = 0;
+  if (config && *config && !t4_table_named(config)) *error = "VGPU_T4 is neither t4 nor t4_eff; t4 is used.";
+  if (sample && *sample) {
+    char *end;
+    errno = 0;
+    n = strtoull(sample, &end, 10);
+    if (errno || *end || *sample == '-') *error = "VGPU_SAMPLE is not a number of blocks; it is ignored.", n = 0;
+  }
+  return vgpu_profile_open_with(path, config && *config ? config : NULL, n);
+}
+
+bool vgpu_profile_close(struct vgpu_profile *p) {
+  if (!p) return true;
+  bool ok = !p->path || vgpu_profile_write(p->path, p->table->name, p->records, p->num);
+  for (size_t i = 0; i < p->num; i++) free(p->records[i].kernel);
+  free(p->records);
+  free(p->path);
+  pthread_mutex_destroy(&p->lock);
+  free(p);
+  return ok;
+}
+
+static bool same_shape(const struct profile_record *r, const struct vgpu_launch_facts *f) {
+  return !strcmp(r->kernel, f->kernel) && !memcmp(r->grid, f->grid, sizeof r->grid) &&
+         !memcmp(r->block, f->block, sizeof r->block) && r->dynamic_shared == f->dynamic_shared &&
+         r->registers == f->registers;
+}
+
+// The last launch of the same shape that was replayed, if nothing since has shown that its counts no longer hold.
+static const struct profile_record *known(const struct vgpu_profile *p, const struct vgpu_launch_facts *f) {
+  for (size_t i = p->num; i-- > 0;) {
+    const struct profile_record *r = &p->records[i];
+    if (same_shape(r, f)) return r->has_estimate && !r->scaled ? r : NULL;
+  }
+  return NULL;
+}
+
+// The lowest device allocation: they come in order of address.
+static void lowest(const struct vg_alloc *a, void *arg) {
+  uint64_t *base = arg;
+  if (!*base && a->kind == VG_MEM_DEVICE) *base = a->base & ~UINT64_C(255);
+}
+
+struct vgpu_profile_launch *vgpu_profile_begin(struct vgpu_profile *p, const struct vgpu_launch_facts *facts) {
+  struct vgpu_profile_launch *l = calloc(1, sizeof *l);
+  if (!l) return NULL;
+  l->p = p;
+  l->facts = *facts;
+  uint64_t blocks = (uint64_t)facts->grid[0] * facts->grid[1] * facts->grid[2];
+  pthread_mutex_lock(&p->lock);
+  l->traced = !known(p, facts);
+  pthread_mutex_unlock(&p->lock);
+  uint64_t origin = 0;
+  vg_mem_each(lowest, &origin);
+  l->counters = vgpu_counters_open(facts->code, facts->func, blocks, l->traced, TRACE_BYTES, p->sample, origin);
+  if (l->counters) return l;
+  free(l);
+  return NULL;
+}
+
+const struct vgpu_observer *vgpu_profile_observer(struct vgpu_profile_launch *l) {
+  return vgpu_counters_observer(l->counters);
+}
+
+// Within one per cent: the same work for all that an estimate can tell.
+static bool close_to(uint64_t a, uint64_t b) { return a * 100 <= b * 101 && b * 100 <= a * 101; }
+
+static bool same_counts(const struct vgpu_counts *a, const struct vgpu_counts *b) {
+  return close_to(a->warp_instructions, b->warp_instructions) &&
+         close_to(a->global_sectors[0] + a->global_sectors[1] + a->atomic_transactions,
+                  b->global_sectors[0] + b->global_sectors[1] + b->atomic_transactions) &&
+         close_to(a->shared_wavefronts[0] + a->shared_wavefronts[1], b->shared_wavefronts[0] + b->shared_wavefronts[1]);
+}
+
+static void scale(struct t4_estimate *e, double by) {
+  e->cycles *= by, e->us *= by;
+  e->dram_read *= by, e->dram_write *= by;
+  e->l1_accesses *= by, e->l1_misses *= by, e->l2_accesses *= by, e->l2_misses *= by;
+  for (int i = 0; i < T4_NUM_LIMITS; i++) e->limit_us[i] *= by;
+}
+
+static void estimate(struct vgpu_profile_launch *l, struct profile_record *r) {
+  const struct vgpu_launch_facts *f = &l->facts;
+  const struct t4_trace *trace = vgpu_counters_trace(l->counters);
+  struct t4_launch launch = {vgpu_counters_code(l->counters), trace, f->block[0] * f->block[1] * f->block[2], f->registers,
+                             f->static_shared + f->dynamic_shared, 0};
+  if (r->counts.warp_instructions)
+    launch.lanes = (double)r->counts.lane_instructions / 32 / (double)r->counts.warp_instructions;
+  r->has_estimate = trace && t4_estimate_launch(l->p->table, &launch, &r->estimate);
+}
+
+// Takes over the estimate of a launch of the same shape, brought to this one's instructions when its counts are others.
+static void take_over(const struct profile_record *from, struct profile_record *r) {
+  r->has_estimate = true;
+  r->reused = true;
+  r->estimate = from->estimate;
+  r->scaled = !same_counts(&from->counts, &r->counts);
+  if (r->scaled && from->counts.warp_instructions)
+    scale(&r->estimate, (double)r->counts.warp_instructions / (double)from->counts.warp_instructions);
+}
+
+static bool add_record(struct vgpu_profile *p, const struct profile_record *r) {
+  if (p->num == p->cap) {
+    size_t cap = p->cap ? p->cap * 2 : 64;
+    struct profile_record *q = realloc(p->records, cap * sizeof *q);
+    if (!q) return false;
+    p->records = q, p->cap = cap;
+  }
+  p->records[p->num++] = *r;
+  return true;
+}
+
+void vgpu_profile_end(struct vgpu_profile_launch *l, bool ok) {
+  struct vgpu_profile *p = l->p;
+  const struct vgpu_launch_facts *f = &l->facts;
+  struct profile_record r = {.registers = f->registers, .static_shared = f->static_shared,
+                             .dynamic_shared = f->dynamic_shared, .local_bytes = f->local_bytes};
+  memcpy(r.grid, f->grid, sizeof r.grid);
+  memcpy(r.block, f->block, sizeof r.block);
+  r.counts = *vgpu_counters_get(l->counters);
+  if (ok && l->traced) estimate(l, &r);
+  pthread_mutex_lock(&p->lock);
+  const struct profile_record *from = ok && !l->traced ? known(p, f) : NULL;
+  if (from) take_over(from, &r);
+  if (ok && (r.kernel = strdup(f->kernel)) && !add_record(p, &r)) free(r.kernel);
+  pthread_mutex_unlock(&p->lock);
+  vgpu_counters_close(l->counters);
+  free(l);
+}
+
+size_t vgpu_profile_count(const struct vgpu_profile *p) { return p->num; }
+const struct vgpu_counts *vgpu_profile_counts(const struct vgpu_profile *p, size_t i) { return &p->records[i].counts; }
+const struct t4_estimate *vgpu_profile_estimate(const struct vgpu_profile *p, size_t i) {
+  return p->records[i].has_estimate ? &p->records[i].estimate : NULL;
+}
