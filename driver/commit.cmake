@@ -1,4 +1,5 @@
 # Writes OUT, a C file that holds the commit of SOURCE, when it has changed.
+cmake_minimum_required(VERSION 3.25)
 find_program(GIT git)
 set(commit "unknown")
 if(GIT)
