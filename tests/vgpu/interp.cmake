@@ -1,6 +1,8 @@
 # Tests of the PTX reader, the decoder and the interpreter, and their benchmark.
 phi3_test(vgpu_reader SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_reader.c LIBS vgpu_inside LABELS vgpu)
-phi3_test(vgpu_ops SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_ops.c LIBS vgpu_inside LABELS vgpu)
+set(here ${CMAKE_CURRENT_SOURCE_DIR})
+phi3_test(vgpu_ops SOURCES ${here}/test_ops.c ${here}/lab.c ${here}/ops_memory.c ${here}/ops_atomic.c ${here}/ops_warp.c ${here}/ops_tensor.c
+  LIBS vgpu_inside LABELS vgpu)
 target_compile_options(test_vgpu_ops PRIVATE -frounding-math -fno-strict-aliasing)
 
 # Classic programs, as nvcc makes them at each level.
