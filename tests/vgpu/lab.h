@@ -50,6 +50,7 @@ void test_matches(void **state);
 void test_block_reductions(void **state);
 void test_arrive(void **state);
 void test_control(void **state);
+void test_recursion(void **state);
 void test_trap(void **state);
 void test_ldmatrix(void **state);
 void test_movmatrix(void **state);

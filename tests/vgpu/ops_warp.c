@@ -189,6 +189,26 @@ void test_control(void **state) {
   }
 }
 
+// .local variables of a function that calls itself: each call has its own.
+void test_recursion(void **state) {
+  (void)state;
+  static struct text t;
+  uint32_t got[32][2];
+  for (int i = 0; i < 32; i++) in[i] = (struct record){.a = (uint32_t)lab_random() % 8};
+  head(&t, false);
+  static struct text u;
+  char *entry = strstr(t.s, ".visible");
+  u.n = 0;
+  put(&u, "%.*s.func (.param .u32 y) sum(.param .u32 x)\n{\n.local .u32 mine;\n.reg .b32 n, r;\n.reg .b64 at;\n.reg .pred z;\n.param .u32 a, b;\nld.param.u32 n, [x];\n"
+          "mov.u64 at, mine;\nmov.u32 r, mine;\nst.local.u32 [at], n;\nsetp.eq.u32 z, n, 0;\nmov.u32 r, 0;\n@z bra DONE;\nsub.u32 n, n, 1;\nst.param.u32 [a], n;\n"
+          "call (b), sum, (a);\nld.param.u32 r, [b];\nDONE:\nld.local.u32 n, [mine];\nadd.u32 r, r, n;\nst.param.u32 [y], r;\nret;\n}\n%s",
+      (int)(entry - t.s), t.s, entry);
+  put(&u, ".param .u32 arg, res;\nst.param.u32 [arg], a;\ncall (res), sum, (arg);\nld.param.u32 d, [res];\n");
+  tail(&u);
+  assert_true(go(&u, 32, got));
+  for (int i = 0; i < 32; i++) assert_int_equal(got[i][0], in[i].a * (in[i].a + 1) / 2);
+}
+
 void test_trap(void **state) {
   (void)state;
   static const char *const words[] = {"trap", "brkpt"};

@@ -196,7 +196,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_table), cmocka_unit_test(test_approximate), cmocka_unit_test(test_loads), cmocka_unit_test(test_stores), cmocka_unit_test(test_function_parameters),
       cmocka_unit_test(test_mixed_generic), cmocka_unit_test(test_spaces), cmocka_unit_test(test_atomics), cmocka_unit_test(test_shuffles), cmocka_unit_test(test_votes),
-      cmocka_unit_test(test_matches), cmocka_unit_test(test_block_reductions), cmocka_unit_test(test_arrive), cmocka_unit_test(test_control), cmocka_unit_test(test_trap),
+      cmocka_unit_test(test_matches), cmocka_unit_test(test_block_reductions), cmocka_unit_test(test_arrive), cmocka_unit_test(test_control), cmocka_unit_test(test_recursion), cmocka_unit_test(test_trap),
       cmocka_unit_test(test_ldmatrix), cmocka_unit_test(test_movmatrix), cmocka_unit_test(test_mma_half), cmocka_unit_test(test_mma_special), cmocka_unit_test(test_mma_integer),
       cmocka_unit_test(test_wmma), cmocka_unit_test(test_coverage), cmocka_unit_test(test_coverage_within)};
   return cmocka_run_group_tests(tests, lab_open, lab_close);
