@@ -3,6 +3,12 @@ phi3_test(vgpu_reader SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_reader.c LIBS vgp
 set(here ${CMAKE_CURRENT_SOURCE_DIR})
 phi3_test(vgpu_ops SOURCES ${here}/test_ops.c ${here}/lab.c ${here}/ops_memory.c ${here}/ops_atomic.c ${here}/ops_warp.c ${here}/ops_tensor.c
   LIBS vgpu_inside LABELS vgpu)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT PHI3_SANITIZE) # the variants that this machine would not take by itself
+  foreach(isa baseline avx2)
+    add_test(NAME vgpu_ops_${isa} COMMAND test_vgpu_ops WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(vgpu_ops_${isa} PROPERTIES ENVIRONMENT "VGPU_ISA=${isa}" LABELS vgpu TIMEOUT 300)
+  endforeach()
+endif()
 target_compile_options(test_vgpu_ops PRIVATE -frounding-math -fno-strict-aliasing)
 
 # Classic programs, as nvcc makes them at each level.

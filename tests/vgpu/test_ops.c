@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "runtime/vgpu/half.h"
 #include "tests/vgpu/lab.h"
 #include "tests/vgpu/op_reference.h"
 
@@ -161,6 +162,26 @@ static void test_approximate(void **state) {
   }
 }
 
+// What stands in for fmaf where the CPU has none: all triples of edges, random ones, and sums that nearly cancel or nearly tie.
+static void test_soft_fma(void **state) {
+  (void)state;
+  static const uint32_t edges[] = {0, 1, 2, 0x7fffff, 0x800000, 0x800001, 0xffffff, 0x33800000, 0x33800001, 0x3effffff, 0x3f000000, 0x3f7fffff, 0x3f800000, 0x3f800001, 0x3fffffff,
+                                   0x4b7fffff, 0x5f800000, 0x7f000000, 0x7f7fffff, 0x7f800000, 0x7fc00000, 0x1fc00001, 0x20000000, 0x34000000};
+  enum { N = sizeof edges / sizeof *edges, MANY = 1000000 };
+  for (int k = 0; k < N * N * N * 8 + MANY; k++) {
+    uint64_t r = lab_random();
+    int j = k / 8;
+    uint32_t a = edges[j % N] | (uint32_t)(k & 1) << 31, b = edges[j / N % N] | (uint32_t)(k & 2) << 30, c = edges[j / N / N % N] | (uint32_t)(k & 4) << 29;
+    if (j >= N * N * N) a = (uint32_t)r, b = (uint32_t)(r >> 32), c = (uint32_t)lab_random();
+    if (j >= N * N * N && k % 3 == 0) { // c near the product, or 24 bits or so from it
+      float product = f32_of(a) * f32_of(b), shift = ldexpf(1, k % 9 == 0 ? 0 : (int)(lab_random() % 60) - 30);
+      c = bits32(-product * shift) + (uint32_t)(lab_random() % 5) - 2;
+    }
+    uint32_t want = canon(fmaf(f32_of(a), f32_of(b), f32_of(c))), got = canon(vgpu_soft_fma(f32_of(a), f32_of(b), f32_of(c)));
+    if (got != want) fail_msg("fma of %#x %#x %#x: %#x, expected %#x", a, b, c, got, want);
+  }
+}
+
 static void test_coverage(void **state) {
   (void)state;
   static const struct {
@@ -194,7 +215,7 @@ static void test_coverage_within(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_table), cmocka_unit_test(test_approximate), cmocka_unit_test(test_loads), cmocka_unit_test(test_stores), cmocka_unit_test(test_function_parameters),
+      cmocka_unit_test(test_soft_fma), cmocka_unit_test(test_table), cmocka_unit_test(test_approximate), cmocka_unit_test(test_loads), cmocka_unit_test(test_stores), cmocka_unit_test(test_function_parameters),
       cmocka_unit_test(test_mixed_generic), cmocka_unit_test(test_spaces), cmocka_unit_test(test_atomics), cmocka_unit_test(test_shuffles), cmocka_unit_test(test_votes),
       cmocka_unit_test(test_matches), cmocka_unit_test(test_block_reductions), cmocka_unit_test(test_arrive), cmocka_unit_test(test_control), cmocka_unit_test(test_recursion), cmocka_unit_test(test_trap),
       cmocka_unit_test(test_ldmatrix), cmocka_unit_test(test_movmatrix), cmocka_unit_test(test_mma_half), cmocka_unit_test(test_mma_special), cmocka_unit_test(test_mma_integer),
