@@ -91,8 +91,8 @@ static inline bool vgpu_compare(enum vgpu_cmp cmp, double x, double y) {
 // made odd where something was lost, so that rounding once more, to 24 bits, is as if done at once.
 static inline float vgpu_soft_fma(float x, float y, float z) {
   double p = (double)x * (double)y, c = (double)z, s = p + c, t = s - p, lost = (p - (s - t)) + (c - t);
-  uint64_t u = vgpu_bits64(s), inexact = lost > 0 || lost < 0, inward = (lost > 0) != (s > 0); // neither for infinities and NaN
-  u += (inexact & ~u) * (1 - 2 * inward);
+  uint64_t u = vgpu_bits64(s), up = lost > 0, inexact = up | (uint64_t)(lost < 0), inward = up ^ (uint64_t)(s > 0);
+  u += ((inexact & ~u) ^ (0 - inward)) + inward; // infinities and NaN are never inexact
   return (float)vgpu_as_double(u);
 }
 #if defined __FMA__ || defined __ARM_FEATURE_FMA
