@@ -191,6 +191,8 @@ static void issue(void *block, unsigned warp, uint32_t pc, uint32_t active, uint
   const struct vgpu_ins *d = &b->c->code->ins[pc];
   struct vgpu_counts *k = &b->counts;
   unsigned lanes = (unsigned)__builtin_popcount(mask);
+  struct t4_access *a = b->tracing ? trace(b, warp, pc, active, addr) : NULL;
+  if (d->flags & VGPU_INS_FREE) return;
   k->warp_instructions++;
   k->by_class[d->cls]++;
   if (d->cls == VGPU_CLASS_BRANCH) {
@@ -199,7 +201,6 @@ static void issue(void *block, unsigned warp, uint32_t pc, uint32_t active, uint
     k->divergent_branches += mask && mask != active;
   }
   k->lane_instructions += lanes;
-  struct t4_access *a = b->tracing ? trace(b, warp, pc, active, addr) : NULL;
   if (is_memory((enum vgpu_class)d->cls)) count_memory(b, warp, pc, mask, space, addr, b->tracing ? a : NULL);
   else if (d->cls == VGPU_CLASS_SFU) k->sfu_lanes += lanes;
   else if (d->cls == VGPU_CLASS_TENSOR) k->tensor_fma += mask ? mma_fma(b->c->code, pc) : 0;

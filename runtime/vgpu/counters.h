@@ -39,7 +39,7 @@ enum { VGPU_NUM_CLASSES = 40 };
 
 struct vgpu_counts {
   uint64_t blocks, warps;
-  uint64_t warp_instructions;
+  uint64_t warp_instructions;           // PTX instructions issued by warps, predicated-off ones too; without cvta (VGPU_INS_FREE)
   uint64_t lane_instructions;           // sum of executing lanes
   uint64_t by_class[VGPU_NUM_CLASSES];  // warp instructions by enum vgpu_class
   uint64_t global_requests[2];          // loads, stores (atomics apart) with a lane that takes part

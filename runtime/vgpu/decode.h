@@ -42,7 +42,8 @@ enum vgpu_ins_flag {
   VGPU_INS_VOLATILE = 2, // volatile, relaxed, acquire, release, mmio or an atomic: may see what others write while we spin
   VGPU_INS_NC = 4,       // ld.global.nc, ldu
   VGPU_INS_UNIFORM = 8,  // bra.uni, call.uni
-  VGPU_INS_SPECIAL = 16  // reads a special register that is not a constant of the warp (%clock)
+  VGPU_INS_SPECIAL = 16, // reads a special register that is not a constant of the warp (%clock)
+  VGPU_INS_FREE = 32     // cvta: no machine instruction is left of it, and it is not counted
 };
 
 struct vgpu_ins {

@@ -156,6 +156,76 @@ static int join_index(const struct flow *w, int block) {
   return (named(in, "ret") || named(in, "exit")) && in->pred < 0 ? -1 : at;
 }
 
+// ---- registers live at once ----
+struct live {
+  const struct flow *w;
+  size_t words;
+  uint64_t *in; // by block: live at its start
+  uint64_t *now; // while walking a block backwards
+  uint32_t count, most;
+};
+
+static uint32_t weight(const struct ptx_var *v) {
+  return v->type == PTX_PRED ? 0 : (ptx_type_size(v->type) == 8 ? 2u : 1u) * (uint32_t)(v->vec ? v->vec : 1);
+}
+
+static void set_live(struct live *l, const struct ptx_operand *o, bool on) {
+  for (int k = 0; k < o->num_sub; k++) set_live(l, &o->sub[k], on);
+  if (o->kind != PTX_OP_REG) return;
+  uint64_t *word = &l->now[o->reg / 64], bit = UINT64_C(1) << o->reg % 64;
+  if (!!(*word & bit) == on) return;
+  if (!on && o->component >= 0 && o->var->vec) return; // a part of a vector register
+  *word ^= bit;
+  l->count += on ? weight(o->var) : 0u - weight(o->var);
+}
+
+static void walk_block(struct live *l, int b) {
+  const struct ptx_func *f = l->w->f;
+  int end = b + 1 < l->w->num ? l->w->first[b + 1] : l->w->n;
+  for (int i = end - 1; i >= l->w->first[b]; i--) {
+    const struct ptx_ins *in = &f->ins[i];
+    int results = dec_num_results(in);
+    for (int k = 0; k < results; k++) {
+      bool is_register = in->ops[k].kind != PTX_OP_ADDR;
+      if (in->pred < 0 || !is_register) set_live(l, &in->ops[k], !is_register);
+    }
+    for (int k = results; k < in->num_ops; k++) set_live(l, &in->ops[k], true);
+    if (in->pred >= 0) l->now[in->pred / 64] |= UINT64_C(1) << in->pred % 64;
+    if (l->count > l->most) l->most = l->count;
+  }
+}
+
+// Live at the end of b: what is live at the start of any successor.
+static void start_block(struct live *l, int b) {
+  const struct flow *w = l->w;
+  memset(l->now, 0, l->words * 8);
+  l->count = 0;
+  for (int s = w->succ_at[b]; s < w->succ_at[b + 1]; s++)
+    for (size_t k = 0; w->succ[s] < w->num && k < l->words; k++) l->now[k] |= l->in[(size_t)w->succ[s] * l->words + k];
+  for (size_t k = 0; k < l->words; k++)
+    for (uint64_t left = l->now[k]; left; left &= left - 1) l->count += weight(w->f->regs[k * 64 + (size_t)__builtin_ctzll(left)]);
+}
+
+// Backwards to a fixed point. Giant functions are left out: what they need is more than there is.
+static uint32_t live_registers(struct dec *d, const struct flow *w) {
+  struct live l = {.w = w, .words = ((size_t)w->f->num_regs + 63) / 64};
+  if (!l.words) return 0;
+  if ((size_t)w->num > (UINT64_C(1) << 24) / 8 / l.words) return 255;
+  l.in = dec_alloc(d, (size_t)w->num * l.words * 8);
+  l.now = dec_alloc(d, l.words * 8);
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (int b = w->num - 1; b >= 0; b--) {
+      start_block(&l, b);
+      walk_block(&l, b);
+      if (!memcmp(l.in + (size_t)b * l.words, l.now, l.words * 8)) continue;
+      memcpy(l.in + (size_t)b * l.words, l.now, l.words * 8);
+      changed = true;
+    }
+  }
+  return l.most;
+}
+
 void dec_flow(struct dec *d) {
   struct flow w = {.f = d->f, .n = d->f->num_ins};
   d->join_of = dec_alloc(d, ((size_t)w.n + 1) * sizeof(int));
@@ -166,6 +236,7 @@ void dec_flow(struct dec *d) {
   find_edges(d, &w);
   find_order(d, &w);
   find_ipdom(d, &w);
+  d->vf->max_live_regs = live_registers(d, &w);
   for (int i = 0; i < w.n; i++) {
     const struct ptx_ins *in = &w.f->ins[i];
     bool splits = named(in, "brx") || ((is_branch(in) || named(in, "ret")) && in->pred >= 0);

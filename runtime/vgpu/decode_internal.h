@@ -88,6 +88,7 @@ void dec_layout_local(struct dec *d);
 void dec_call_graph(struct dec *d);
 // decode_regs.c
 void dec_registers(struct dec *d); // reg_loc for all registers of the function
+int dec_num_results(const struct ptx_ins *in); // how many of its operands, the first ones, are written
 void dec_meta_regs(struct dec *d, const struct ptx_ins *in, struct vgpu_meta *m);
 
 // families; each returns false if the instruction is none of its own

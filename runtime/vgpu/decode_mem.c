@@ -208,6 +208,7 @@ static bool convert_address(struct dec *d) {
   i->a = a;
   i->b = off;
   i->width = 8;
+  i->flags = VGPU_INS_FREE;
   return true;
 }
 

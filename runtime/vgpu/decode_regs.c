@@ -100,7 +100,7 @@ static void push_operand(struct dec *d, const struct ptx_operand *o) {
   if (ptx_type_size(o->var->type) == 8) push(d, n + 1);
 }
 
-static int num_results(const struct ptx_ins *in) {
+int dec_num_results(const struct ptx_ins *in) {
   static const char *const none[] = {"st", "red", "bra", "brx", "bar", "barrier", "membar", "fence", "prefetch", "prefetchu", "ret", "exit",
                                      "trap", "brkpt", "nanosleep", "pmevent", "call"};
   for (size_t i = 0; i < sizeof none / sizeof *none; i++)
@@ -112,7 +112,7 @@ static int num_results(const struct ptx_ins *in) {
 
 void dec_meta_regs(struct dec *d, const struct ptx_ins *in, struct vgpu_meta *m) {
   uint32_t first = d->num_regs;
-  int results = num_results(in);
+  int results = dec_num_results(in);
   for (int k = 0; k < results; k++) push_operand(d, &in->ops[k]);
   m->num_dst = (uint16_t)(d->num_regs - first);
   for (int k = results; k < in->num_ops; k++) push_operand(d, &in->ops[k]);

@@ -13,8 +13,8 @@
 F32_PAIR(ADD, x + y)
 F32_PAIR(SUB, x - y)
 F32_PAIR(MUL, x *y)
-TERNARY(FMA_F32, float, float, float, float, CANON(__builtin_fmaf(x, y, z)))
-TERNARY(FMA_F32_FTZ, float, float, float, float, ({ x = FLUSH(x); y = FLUSH(y); z = FLUSH(z); FLUSH(CANON(__builtin_fmaf(x, y, z))); }))
+TERNARY(FMA_F32, float, float, float, float, CANON(VGPU_FMA(x, y, z)))
+TERNARY(FMA_F32_FTZ, float, float, float, float, ({ x = FLUSH(x); y = FLUSH(y); z = FLUSH(z); FLUSH(CANON(VGPU_FMA(x, y, z))); }))
 
 static inline double quiet(double x) { return vgpu_as_double(vgpu_bits64(x) | UINT64_C(1) << 51); }
 static inline double nan2(double v, double x, double y) {

@@ -55,9 +55,22 @@ UNARY(NEG_F16X2, uint32_t, uint32_t, (tidy((uint16_t)x, d->sub) | (uint32_t)tidy
 
 static inline uint16_t ex2(uint16_t x, uint8_t s) { return vgpu_float_to_half(exp2f(operand(x, s))); }
 static inline uint16_t hyperbolic(uint16_t x, uint8_t s) { return vgpu_float_to_half(tanhf(operand(x, s))); }
+// Library functions, lane by lane and only where wanted.
+#define FUNCTION1(NAME, T, EXPR) \
+  HANDLER(NAME) { \
+    T *r = (T *)P(d->dst); \
+    const T *pa = (const T *)P(d->a); \
+    uint8_t s = d->sub; \
+    for (int i = 0; i < 32; i++) { \
+      if (!ON(i)) continue; \
+      T x = pa[i]; \
+      r[i] = (T)(EXPR); \
+    } \
+    return d + 1; \
+  }
 #define FUNCTION(NAME, F) \
-  UNARY(NAME##_F16, uint16_t, uint16_t, F(x, d->sub)) \
-  UNARY(NAME##_F16X2, uint32_t, uint32_t, F((uint16_t)x, d->sub) | (uint32_t)F((uint16_t)(x >> 16), d->sub) << 16)
+  FUNCTION1(NAME##_F16, uint16_t, F(x, s)) \
+  FUNCTION1(NAME##_F16X2, uint32_t, F((uint16_t)x, s) | (uint32_t)F((uint16_t)(x >> 16), s) << 16)
 FUNCTION(EX2, ex2)
 FUNCTION(TANH, hyperbolic)
 

@@ -87,6 +87,20 @@ static inline bool vgpu_compare(enum vgpu_cmp cmp, double x, double y) {
   }
 }
 
+// fmaf without the instruction, for CPUs that lack it. The product is exact in fp64; of the sum, whose error is exact too, the last bit is
+// made odd where something was lost, so that rounding once more, to 24 bits, is as if done at once.
+static inline float vgpu_soft_fma(float x, float y, float z) {
+  double p = (double)x * (double)y, c = (double)z, s = p + c, t = s - p, lost = (p - (s - t)) + (c - t);
+  uint64_t u = vgpu_bits64(s), up = lost > 0, inexact = up | (uint64_t)(lost < 0), inward = up ^ (uint64_t)(s > 0);
+  u += ((inexact & ~u) ^ (0 - inward)) + inward; // infinities and NaN are never inexact
+  return (float)vgpu_as_double(u);
+}
+#if defined __FMA__ || defined __ARM_FEATURE_FMA
+#define VGPU_FMA(x, y, z) __builtin_fmaf(x, y, z)
+#else
+#define VGPU_FMA(x, y, z) vgpu_soft_fma(x, y, z)
+#endif
+
 #define VGPU_NAN32 0x7fffffffu // what f32 instructions answer with
 #define VGPU_NAN64 UINT64_C(0xfff8000000000000)
 

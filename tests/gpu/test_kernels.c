@@ -37,7 +37,8 @@ static int walk(void (*each)(enum gpu_kernel k, kernel_case run, int shapes, uin
 }
 
 static void all_shapes(enum gpu_kernel k, kernel_case run, int shapes, uint64_t seed) {
-  for (int s = 0; s < shapes; s++) free(run(k, s, seed, true).data);
+  int most = getenv("PHI3_TEST_QUICK") && shapes > 2 ? 2 : shapes; // the small ones come first
+  for (int s = 0; s < most; s++) free(run(k, s, seed, true).data);
 }
 
 static void kernels_agree_with_fp64(void **state) {

@@ -45,7 +45,8 @@ static int each_of(const char *file, void (*check)(const struct golden *, void *
   if (!index) fail_msg("%s", e.text);
   size_t n = json_array_size(index);
   assert_true(n > 0);
-  for (size_t i = 0; i < n; i++) {
+  size_t step = getenv("PHI3_TEST_QUICK") ? 9 : 1;
+  for (size_t i = 0; i < n; i += step) {
     struct golden g;
     open_case(&g, json_array_get(index, i));
     check(&g, ctx);

@@ -1,6 +1,14 @@
 # Tests of the PTX reader, the decoder and the interpreter, and their benchmark.
 phi3_test(vgpu_reader SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_reader.c LIBS vgpu_inside LABELS vgpu)
-phi3_test(vgpu_ops SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_ops.c LIBS vgpu_inside LABELS vgpu)
+set(here ${CMAKE_CURRENT_SOURCE_DIR})
+phi3_test(vgpu_ops SOURCES ${here}/test_ops.c ${here}/lab.c ${here}/ops_memory.c ${here}/ops_atomic.c ${here}/ops_warp.c ${here}/ops_tensor.c
+  LIBS vgpu_inside LABELS vgpu)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT PHI3_SANITIZE) # the variants that this machine would not take by itself
+  foreach(isa baseline avx2)
+    add_test(NAME vgpu_ops_${isa} COMMAND test_vgpu_ops WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(vgpu_ops_${isa} PROPERTIES ENVIRONMENT "VGPU_ISA=${isa}" LABELS vgpu TIMEOUT 300)
+  endforeach()
+endif()
 target_compile_options(test_vgpu_ops PRIVATE -frounding-math -fno-strict-aliasing)
 
 # Classic programs, as nvcc makes them at each level.
@@ -10,6 +18,9 @@ foreach(level O3 O0 G)
   phi3_test(vgpu_classic_${level} SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_classic.c LIBS vgpu_inside LABELS vgpu)
   target_compile_definitions(test_vgpu_classic_${level} PRIVATE "VGPU_TEST_PTX=\"${ptx}\"")
   set_tests_properties(vgpu_classic_${level} PROPERTIES ENVIRONMENT "VGPU_SEED=1")
+  if(level STREQUAL O3)
+    set_tests_properties(vgpu_classic_${level} PROPERTIES LABELS "vgpu;threads") # blocks on several threads
+  endif()
   if(VGPU_NVCC AND PHI3_CUDA)
     set(options_O3 -lineinfo)
     set(options_O0 -Xcicc -O0)

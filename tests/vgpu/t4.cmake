@@ -2,7 +2,7 @@
 phi3_test(vgpu_count_rules SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_count_rules.c LIBS vgpu_inside LABELS vgpu)
 phi3_test(vgpu_t4 SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_t4.c LIBS vgpu_inside LABELS vgpu)
 
-phi3_test(vgpu_profile SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_profile.c ${CMAKE_CURRENT_SOURCE_DIR}/sim_run.c LIBS vgpu_inside LABELS vgpu)
+phi3_test(vgpu_profile SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_profile.c ${CMAKE_CURRENT_SOURCE_DIR}/sim_run.c LIBS vgpu_inside LABELS vgpu threads)
 
 find_program(VGPU_NVCC nvcc HINTS /usr/local/cuda/bin)
 set(sim_kernels ${CMAKE_SOURCE_DIR}/../shared/data/sim/kernels.cu)

@@ -49,6 +49,9 @@ static void compare(const struct figure *f, const struct vgpu_counts *k, const s
   printf("%-14s %-6s  %7.2f us (%7.2f, %+5.1f %%)  read %7.3f MB (%7.3f)  write %6.3f (%6.3f)  L2 %7.0f (%7.0f)  %-7s %4.2f\n", f->name, f->config,
          e->us, f->us, 100 * (e->us / f->us - 1), e->dram_read / 1e6, f->read_mb, e->dram_write / 1e6, f->write_mb, e->l2_accesses, f->l2_accesses,
          t4_limit_name[e->bound], e->share);
+  // Four agree exactly; for gemv_fma the simulator's own count differs between its memory configurations, so it counts something else too.
+  bool loose = !strcmp(f->name, "gemv_fma") || !strcmp(f->name, "argmax");
+  within(f->name, f->config, "warp instructions", (double)k->warp_instructions, f->warp_insn, loose ? 0.04 : 0, 0);
   within(f->name, f->config, "us", e->us, f->us, 0.15, 0);
   within(f->name, f->config, "DRAM bytes", e->dram_read + e->dram_write, (f->read_mb + f->write_mb) * 1e6, 0.03, 20e3);
   within(f->name, f->config, "L2 accesses", e->l2_accesses, f->l2_accesses, 0.03, 0);
