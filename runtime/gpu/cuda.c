@@ -56,10 +56,8 @@ bool cuda_open(struct cuda *c, bool virtual_gpu, struct err *e) {
   return false;
 }
 
-void cuda_close(struct cuda *c) {
-  if (c->library) dlclose(c->library);
-  *c = (struct cuda){0};
-}
+// The library stays loaded: a driver has threads and tables of its own that live as long as the process.
+void cuda_close(struct cuda *c) { *c = (struct cuda){0}; }
 
 bool cuda_check(const struct cuda *c, cu_result result, const char *operation, struct err *e) {
   if (!result) return true;
