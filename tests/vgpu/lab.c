@@ -34,7 +34,7 @@ int lab_launch(const char *ptx, uint32_t blocks, uint32_t threads, const uint8_t
     return -1;
   }
   for (struct ptx_var *v = NULL; (v = vgpu_next_var(c, v));) {
-    uint8_t *host;
+    uint8_t *host = NULL;
     struct vg_alloc *alloc;
     v->address = vg_mem_alloc(v->size, 256, VG_MEM_CONST, NULL, NULL, true);
     assert_true(v->address && vg_mem_range(v->address, v->size, &host, &alloc));
