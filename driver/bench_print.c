@@ -1,28 +1,18 @@
 // The tables of `phi3 bench`.
 #include "driver/bench.h"
 #include "driver/text.h"
-#include <math.h>
 #include <stdarg.h>
+#include <string.h>
 
 enum { NAME = 11, TIME = 21, RATE = 18, BYTES = 14 };
 
-// Three digits, and never an exponent.
-static int decimals(double v) {
-  if (v <= 0) return 0;
-  int d = 2 - (int)floor(log10(v));
-  return d < 0 ? 0 : d > 3 ? 3 : d;
-}
-
-// "6.21 s ± 2.22 s"
+// "6.21 s ± 2.22 s", the deviation in the unit of the mean.
 static const char *time_text(struct summary s, char out[64]) {
-  static const struct {
-    const char *name;
-    double seconds;
-  } units[] = {{"s", 1}, {"ms", 1e-3}, {"µs", 1e-6}};
-  int u = s.mean >= 1 ? 0 : s.mean >= 1e-3 ? 1 : 2;
-  double mean = s.mean / units[u].seconds, sd = s.sd / units[u].seconds;
-  int n = snprintf(out, 64, "%.*f %s", decimals(mean), mean, units[u].name);
-  if (s.n > 1) snprintf(out + n, 64 - (size_t)n, " ± %.*f %s", decimals(sd), sd, units[u].name);
+  char mean[TEXT_QUANTITY];
+  const char *unit = strchr(text_seconds(s.mean, mean), ' ') + 1;
+  double sd = s.sd / (strcmp(unit, "s") == 0 ? 1 : strcmp(unit, "ms") == 0 ? 1e-3 : 1e-6);
+  int n = snprintf(out, 64, "%s", mean);
+  if (s.n > 1) snprintf(out + n, 64 - (size_t)n, " ± %.*f %s", text_decimals(sd), sd, unit);
   return out;
 }
 
@@ -39,11 +29,13 @@ static void cell(int width, const char *fmt, ...) {
 static void print_head(const struct bench *b) {
   const struct model *m = &b->engine->model;
   const struct backend *backend = b->engine->forward.backend;
-  printf("Model       %s: %s, %.4g M parameters, %.4g MB of weights\n", m->path, m->config.architecture,
-         1e-6 * (double)m->num_params, 1e-6 * (double)m->weight_bytes);
+  char bytes[TEXT_QUANTITY];
+  printf("Model       %s: %s, %.4g M parameters, %s of weights\n", m->path, m->config.architecture,
+         1e-6 * (double)m->num_params, text_bytes(m->weight_bytes, bytes));
   printf("Machine     %s, %d cores, %.1f GB; %s\n", b->machine.cpu, b->machine.cores,
          1e-9 * (double)b->machine.memory_bytes, b->machine.os);
-  printf("Computing   %s, %d threads", backend->ops->name, backend->options.threads);
+  printf("Computing   %s, %d thread%s", backend->ops->name, backend->options.threads,
+         backend->options.threads == 1 ? "" : "s");
   if (b->num_rounds)
     printf("; this machine reads %.4g GB/s and makes %.4g GFLOP/s of fp32 multiply-adds",
            1e-9 * b->rounds[0].read_bytes, 1e-9 * b->rounds[0].multiply_adds);
@@ -56,9 +48,9 @@ static void print_kind(const struct bench *b, const char *name, const struct tim
   cell(NAME, "%s", name);
   cell(TIME, "%s", time_text(timing_seconds(t), text));
   cell(TIME, "%s", time_text(timing_first(t), text));
-  cell(bytes ? RATE : 0, "%.*f tokens/s", decimals(rate), rate);
+  cell(bytes ? RATE : 0, "%.*f tokens/s", text_decimals(rate), rate);
   if (bytes) {
-    cell(BYTES, "%.*f GB/s", decimals(1e-9 * read), 1e-9 * read);
+    cell(BYTES, "%.*f GB/s", text_decimals(1e-9 * read), 1e-9 * read);
     if (b->num_rounds) cell(0, "%.0f %%", 100 * read / b->rounds[0].read_bytes);
   }
   putchar('\n');
@@ -80,17 +72,17 @@ static void print_experiment(const struct bench *b) {
   if (p->uncached.runs) {
     print_kind(b, "uncached", &p->uncached, false);
     double times = timing_seconds(&p->uncached).mean / timing_seconds(&p->cached).mean;
-    printf("\nThe cache makes it %.*f times as fast.\n", decimals(times), times);
+    printf("\nThe cache makes it %.*f times as fast.\n", text_decimals(times), times);
   }
+  char bytes[TEXT_QUANTITY];
   if (weight_bytes_per_pass(&b->engine->model) < b->machine.cache_bytes)
-    printf(
-        "The weights fit in the processor's cache (%.4g MB), so they may be read faster than the machine's memory.\n",
-        1e-6 * (double)b->machine.cache_bytes);
+    printf("The weights fit in the processor's cache (%s), so they may be read faster than the machine's memory.\n",
+           text_bytes(b->machine.cache_bytes, bytes));
 }
 
 static void print_point(const struct point *p) {
   char text[64];
-  printf("%8lld%8lld   ", (long long)p->prompt_tokens, (long long)p->new_tokens);
+  printf("%8lld %7lld   ", (long long)p->prompt_tokens, (long long)p->new_tokens);
   if (p->skipped) {
     printf("left out: %s\n", p->skipped);
     return;
@@ -99,7 +91,7 @@ static void print_point(const struct point *p) {
   if (p->uncached.runs) {
     cell(TIME, "%s", time_text(timing_seconds(&p->uncached), text));
     double times = timing_seconds(&p->uncached).mean / timing_seconds(&p->cached).mean;
-    cell(-5, "%.*f", decimals(times), times);
+    cell(-5, "%.*f", text_decimals(times), times);
   }
   putchar('\n');
 }
@@ -152,9 +144,9 @@ static void print_row(const struct bench *b, const char *name, const char *unit,
                       double (*figure)(const struct bench *, const struct ceiling *)) {
   struct summary s = of_rounds(b, figure);
   cell(34, "%s", name);
-  cell(-9, "%.*f", decimals(s.mean), s.mean);
+  cell(-9, "%.*f", text_decimals(s.mean), s.mean);
   printf(" ± ");
-  cell(8, "%.*f", decimals(s.sd), s.sd);
+  cell(8, "%.*f", text_decimals(s.sd), s.sd);
   printf("%s\n", unit);
 }
 

@@ -1,4 +1,5 @@
 #include "driver/prompt.h"
+#include "driver/text.h"
 #include "runtime/base/json.h"
 #include "runtime/base/mem.h"
 #include <stdio.h>
@@ -122,15 +123,16 @@ static const char *plural(int64_t n) { return n == 1 ? "" : "s"; }
 static void print_statistics(const struct engine *en, const struct ids *prompt, const struct generated *g) {
   static const char *const ends[] = {"the length asked for", "an end token", "a stop text", "the model's last position",
                                      "Ctrl-C"};
+  char time[TEXT_QUANTITY];
   int64_t after = g->ids.count - 1; // tokens after the first
   double seconds = g->seconds - g->first_seconds, per_second = rate(after, seconds);
-  fprintf(stderr, "prompt %lld token%s, time to first token %.3f s (%.1f tokens/s), ", (long long)prompt->count,
-          plural(prompt->count), g->first_seconds, rate(prompt->count, g->first_seconds));
+  fprintf(stderr, "prompt %lld token%s, time to first token %s (%.1f tokens/s), ", (long long)prompt->count,
+          plural(prompt->count), text_seconds(g->first_seconds, time), rate(prompt->count, g->first_seconds));
   fprintf(stderr, "generated %lld token%s", (long long)g->ids.count, plural(g->ids.count));
   if (after > 0)
     fprintf(stderr, " at %.1f tokens/s, weights read at %.2f GB/s", per_second,
             per_second * 1e-9 * (double)weight_bytes_per_pass(&en->model));
-  fprintf(stderr, ", load %.3f s, ended by %s\n", en->load_seconds, ends[g->finish]);
+  fprintf(stderr, ", load %s, ended by %s\n", text_seconds(en->load_seconds, time), ends[g->finish]);
 }
 
 // The end of the output: what was generated, and how fast.

@@ -1,5 +1,6 @@
 // phi3 inspect: the module tree of a model from its file's own shapes, its tensors, and the memory it takes.
 #include "driver/driver.h"
+#include "driver/text.h"
 #include "runtime/base/json.h"
 #include "runtime/base/mem.h"
 #include <inttypes.h>
@@ -123,6 +124,7 @@ static void print_totals(const struct model *m, const struct cache_size *cache) 
   const struct config *c = &m->config;
   struct type_sum sums[DTYPE_COUNT];
   const char *comma = "";
+  char size[TEXT_QUANTITY];
   sum_types(m, sums);
   printf("\nfile        %s (%s%s%s)\n", m->path, c->architecture, *c->name ? ", " : "", c->name);
   printf("attention   %d heads on %d key-value heads of %d channels, %d of them rotated; ", c->num_heads,
@@ -135,15 +137,15 @@ static void print_totals(const struct model *m, const struct cache_size *cache) 
   else printf("positions   %d\n", c->max_positions);
   printf("parameters  %" PRId64 "%s\n", m->num_params,
          c->tied_embeddings ? ", the embedding being the LM head too" : "");
-  printf("weights     %" PRId64 " bytes (%.3g GB): ", m->weight_bytes, 1e-9 * (double)m->weight_bytes);
+  printf("weights     %" PRId64 " bytes (%s): ", m->weight_bytes, text_bytes(m->weight_bytes, size));
   for (int t = 0; t < DTYPE_COUNT; t++) {
     if (!sums[t].tensors) continue;
     printf("%s%" PRId64 " tensor%s of %s", comma, sums[t].tensors, sums[t].tensors == 1 ? "" : "s",
            dtype_info((enum dtype)t)->name);
     comma = ", ";
   }
-  printf("\ncache       %" PRId64 " bytes (%.3g GB) in fp16, %" PRId64 " in fp32, at %" PRId64 " tokens",
-         cache->fp16_bytes, 1e-9 * (double)cache->fp16_bytes, cache->fp32_bytes, cache->tokens);
+  printf("\ncache       %" PRId64 " bytes (%s) in fp16, %" PRId64 " in fp32, at %" PRId64 " tokens", cache->fp16_bytes,
+         text_bytes(cache->fp16_bytes, size), cache->fp32_bytes, cache->tokens);
   if (cache->kept < cache->tokens) printf(", of which the last %" PRId64 " are kept", cache->kept);
   printf("\n");
 }

@@ -32,10 +32,8 @@ static const struct naming hf_names = {.embed = "model.embed_tokens.weight",
   .input_norm = "attn_norm.weight", .post_attention_norm = "ffn_norm.weight", .o = "attn_output.weight",               \
   .down = "ffn_down.weight"
 static const struct naming phi3_gguf_names = {GGUF_NAMES, .qkv = {"attn_qkv.weight"}, .gate_up = {"ffn_up.weight"}};
-static const struct naming llama_gguf_names = {GGUF_NAMES,
-                                               .qkv = {"attn_q.weight", "attn_k.weight", "attn_v.weight"},
-                                               .gate_up = {"ffn_gate.weight", "ffn_up.weight"},
-                                               .paired = true};
+static const struct naming llama_gguf_names = {GGUF_NAMES, .qkv = {"attn_q.weight", "attn_k.weight", "attn_v.weight"},
+                                               .gate_up = {"ffn_gate.weight", "ffn_up.weight"}, .paired = true};
 
 // The model while its tensors are given their places.
 struct binding {
@@ -44,7 +42,9 @@ struct binding {
   bool *used; // [num_tensors]
 };
 
-static int compare_name(const void *key, const void *item) { return strcmp(key, ((const struct tensor *)item)->name); }
+static int compare_name(const void *key, const void *item) {
+  return strverscmp(key, ((const struct tensor *)item)->name);
+}
 
 static const struct tensor *find_tensor(const struct model *m, const char *name) {
   return bsearch(name, m->tensors, (size_t)m->num_tensors, sizeof *m->tensors, compare_name);

@@ -83,7 +83,7 @@ bool tensor_list_check_layout(const struct tensor_list *l, int64_t first, const 
 
 static int by_name(const void *x, const void *y) {
   const struct tensor *a = x, *b = y;
-  return strcmp(a->name, b->name);
+  return strverscmp(a->name, b->name); // layer 2 before layer 10
 }
 
 bool tensor_list_finish(struct tensor_list *l, struct model *m, struct err *e) {

@@ -44,6 +44,30 @@ static void width_counts_characters(void **state) {
   free(out);
 }
 
+static void quantities_have_three_digits(void **state) {
+  (void)state;
+  char out[TEXT_QUANTITY];
+  const struct {
+    double seconds;
+    const char *text;
+  } times[] = {{6.214, "6.21 s"}, {33.94, "33.9 s"},        {1200, "1200 s"},  {0.01, "10.0 ms"},
+               {1e-3, "1.00 ms"}, {5e-6, "5.00 \xc2\xb5s"}, {0, "0 \xc2\xb5s"}};
+  for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+    assert_string_equal(text_seconds(times[i].seconds, out), times[i].text);
+  const struct {
+    int64_t bytes;
+    const char *text;
+  } sizes[] = {{0, "0 bytes"},
+               {999, "999 bytes"},
+               {1000, "1.00 kB"},
+               {76800, "76.8 kB"},
+               {2739456, "2.74 MB"},
+               {7642159104, "7.64 GB"},
+               {INT64_C(12) << 40, "13.2 TB"}};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    assert_string_equal(text_bytes(sizes[i].bytes, out), sizes[i].text);
+}
+
 static void a_failed_allocation_is_told(void **state) {
   (void)state;
   struct err e = {0};
@@ -55,9 +79,8 @@ static void a_failed_allocation_is_told(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_cannot_be_shown_is_escaped),
-      cmocka_unit_test(long_text_is_cut_between_characters),
-      cmocka_unit_test(width_counts_characters),
+      cmocka_unit_test(what_cannot_be_shown_is_escaped), cmocka_unit_test(long_text_is_cut_between_characters),
+      cmocka_unit_test(width_counts_characters),         cmocka_unit_test(quantities_have_three_digits),
       cmocka_unit_test(a_failed_allocation_is_told),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
