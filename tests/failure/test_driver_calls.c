@@ -1,6 +1,6 @@
-// Every call of the GPU driver fails once: out of memory, a failed launch that spoils the context, a lost device. Each time the command ends
+// Every call of the GPU driver fails once, in each way: out of memory, a failed launch that spoils the context, a lost device. Each time the command ends
 // with a sentence that names what failed, gives back all it had where the driver still lets it, and leaves no half output. With
-// PHI3_TEST_QUICK every eleventh call.
+// PHI3_TEST_QUICK one of eleven.
 #include "tests/failure/command.h"
 #include <dlfcn.h>
 #include <unistd.h>
@@ -60,42 +60,44 @@ static char *one_failure(const char *line, bool json, const char *spec, const ch
   return wrong;
 }
 
-static void walk(const char *line, const char *what) {
-  int step = getenv("PHI3_TEST_QUICK") ? 11 : 1, calls = 0;
+// Call `step`, 2 step, ... of the command fails, each in the next of the ways.
+static void walk(const char *line, const char *const ways[2], int step) {
+  int calls = 0;
   bool json = strstr(line, "--json") != NULL;
   const char *function = line;
-  for (int k = 1; function; k += step) {
+  if (getenv("PHI3_TEST_QUICK")) step *= 11;
+  for (int k = step; function; k += step) {
     char spec[64];
-    snprintf(spec, sizeof spec, "all:%d:%s", k, what);
+    snprintf(spec, sizeof spec, "all:%d:%s", k, ways[calls % 2]);
     char *wrong = one_failure(line, json, spec, &function);
     if (wrong) fail_msg("phi3 %s with VGPU_FAIL=%s (%s): %s", line, spec, function ? function : "no call", wrong);
     calls += function != NULL;
   }
-  print_message("%d calls failed by '%s': %s\n", calls, what, line);
-  assert_true(calls >= (step == 1 ? 100 : 10));
+  print_message("%d calls failed (%s, %s): %s\n", calls, ways[0], ways[1], line);
+  assert_true(calls >= 100 / step);
 }
 
 #define MODEL "tests/goldens/models/mha"
 
-static void every_call(const char *what) {
-  walk("generate -m " MODEL " --device vgpu --ids 1,2,3 -n 3 --ignore-end --json", what);
-  walk("trace -m " MODEL " --device vgpu --ids 1,2,3 --json", what);
+static const char *const memory[] = {"oom", "oom"}, *const device[] = {"lost", "launch"};
+
+static void generate_fails(void **state) {
+  (void)state;
+  static const char line[] = "generate -m " MODEL " --device vgpu --ids 1,2,3 -n 3 --ignore-end --json";
+  walk(line, memory, 1);
+  walk(line, device, 1);
 }
 
-static void out_of_memory(void **state) {
+static void trace_fails(void **state) {
   (void)state;
-  every_call("oom");
-  walk("bench -m " MODEL " --device vgpu --ids 1,2,3 -n 2 --runs 1 --no-sweep --no-roof", "oom");
+  static const char line[] = "trace -m " MODEL " --device vgpu --ids 1,2,3 --json";
+  walk(line, memory, 2);
+  walk(line, device, 3);
 }
 
-static void launch_failure(void **state) {
+static void bench_fails(void **state) {
   (void)state;
-  every_call("launch");
-}
-
-static void lost_device(void **state) {
-  (void)state;
-  every_call("lost");
+  walk("bench -m " MODEL " --device vgpu --ids 1,2,3 -n 2 --runs 1 --no-sweep --no-roof", memory, 7);
 }
 
 // The bundled model, with text.
@@ -112,6 +114,6 @@ static void with_text(void **state) {
 
 int main(void) {
   setenv("VGPU_LOG", "/dev/null", 1); // findings are asked for, and standard error is the command's
-  const struct CMUnitTest tests[] = {cmocka_unit_test(out_of_memory), cmocka_unit_test(launch_failure), cmocka_unit_test(lost_device), cmocka_unit_test(with_text)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(generate_fails), cmocka_unit_test(trace_fails), cmocka_unit_test(bench_fails), cmocka_unit_test(with_text)};
   return cmocka_run_group_tests(tests, set_up, NULL);
 }
