@@ -57,17 +57,15 @@ INLINE void dot_chunk(enum dtype t, const uint8_t *const row[4], const float *x,
     for (int i = 0; i < 4; i++) acc[i] = vf_fma(load_last_floats(t, row[i] + bytes, n - k), xv, acc[i]);
     return;
   }
-  for (; k < n; k += unit_elements(t), bytes += unit_bytes(t)) {
-    struct scales s[4];
-    bool plain = unit_elements(t) == 32;
+  struct scales s[4];
+  UNROLL for (int i = 0; i < 4; i++) load_scales(t, row[i], n, &s[i]);
+  for (int64_t scale = 0; k < n; k += unit_elements(t), bytes += unit_bytes(t), scale += unit_scales(t)) {
     prefetch(&next, bytes, unit_bytes(t));
-    if (!plain) UNROLL for (int i = 0; i < 4; i++) load_scales(t, row[i] + bytes, &s[i]);
     UNROLL for (int j = 0; j < unit_elements(t) / 32; j++) {
       const float *xj = x + k + 32 * j;
       UNROLL for (int i = 0; i < 4; i++) {
         vf w[32 / VW];
-        if (plain) unpack_plain(t, row[i] + bytes, w);
-        else unpack_k(t, row[i] + bytes, j, &s[i], w);
+        unpack(t, row[i] + bytes, j, s[i].of + scale, w);
         UNROLL for (int v = 0; v < 32 / VW; v++) acc[i] = vf_fma(w[v], vf_load(xj + v * VW), acc[i]);
       }
     }
@@ -122,16 +120,16 @@ INLINE void convert(enum dtype t, const uint8_t *row, int64_t n, float *dst, int
     if (k < n) vf_store(dst, load_last_floats(t, row, n - k));
     return;
   }
-  for (; k < n; k += unit_elements(t), row += unit_bytes(t)) {
+  for (int64_t begin = 0; begin < n; begin += LINEAR_CHUNK) {
     struct scales s;
-    bool plain = unit_elements(t) == 32;
-    if (!plain) load_scales(t, row, &s);
-    UNROLL for (int j = 0; j < unit_elements(t) / 32; j++) {
-      vf w[32 / VW];
-      if (plain) unpack_plain(t, row, w);
-      else unpack_k(t, row, j, &s, w);
-      UNROLL for (int v = 0; v < 32 / VW; v++, dst += stride) vf_store(dst, w[v]);
-    }
+    int64_t end = at_most(n, begin + LINEAR_CHUNK), scale = 0;
+    load_scales(t, row, end - begin, &s);
+    for (; k < end; k += unit_elements(t), row += unit_bytes(t), scale += unit_scales(t))
+      UNROLL for (int j = 0; j < unit_elements(t) / 32; j++) {
+        vf w[32 / VW];
+        unpack(t, row, j, s.of + scale, w);
+        UNROLL for (int v = 0; v < 32 / VW; v++, dst += stride) vf_store(dst, w[v]);
+      }
   }
 }
 
