@@ -123,15 +123,6 @@ INLINE vi vi_from_u8(const uint8_t *p) {
 #endif
 }
 
-// Lanes of 16 bits at most, shifted right by 4. Many processors multiply on a port that shuffles leave free.
-INLINE vi vi_shift_4(vi a) {
-#if defined __AVX512F__
-  return (vi)_mm512_mulhi_epu16((__m512i)a, _mm512_set1_epi16(1 << 12));
-#else
-  return a >> 4;
-#endif
-}
-
 // VW signed bytes as integers.
 INLINE vi vi_from_s8(const uint8_t *p) {
 #if defined __AVX512F__

@@ -86,10 +86,12 @@ INLINE void floats_of_bytes(uint64_t bytes, float factor, float dst[8]) {
 }
 
 // Scales of a chunk of a row as fp32, to be broadcast from memory, which costs no shuffle. Q8_0 and Q4_0: d of each
-// block; Q4_1: d and m of each; Q4_K and Q5_K: eight d, then eight m, of each; Q6_K: sixteen d of each.
+// block; Q4_1: d and m of each; Q4_K and Q5_K: eight d, then eight m, of each; Q6_K: sixteen d of each. The halves of
+// plain blocks are brought together first and converted many at a time.
 enum { SCALES = LINEAR_CHUNK / 16 };
 struct scales {
   float of[SCALES];
+  uint8_t halves[SCALES * 2];
 };
 
 INLINE int64_t unit_scales(enum dtype t) { return unit_elements(t) == 256 ? 16 : t == DTYPE_Q4_1 ? 2 : 1; }
@@ -112,18 +114,18 @@ INLINE void load_scales_k(enum dtype t, const uint8_t *block, float *s) {
   }
 }
 
-// Of n elements, at most LINEAR_CHUNK. The halves of plain blocks are brought together first.
-INLINE void load_scales(enum dtype t, const uint8_t *row, int64_t n, struct scales *s) {
-  int64_t blocks = n / unit_elements(t);
-  if (unit_elements(t) == 256) {
-    for (int64_t b = 0; b < blocks; b++) load_scales_k(t, row + b * unit_bytes(t), s->of + 16 * b);
-  } else {
-    size_t bytes = 2 * (size_t)unit_scales(t);
-    uint8_t halves[SCALES * 2];
-    for (int64_t b = 0; b < blocks; b++) memcpy(halves + (size_t)b * bytes, row + b * unit_bytes(t), bytes);
-    for (int64_t i = 0; i < blocks * unit_scales(t); i += VW) vf_store(s->of + i, vf_from_f16(halves + 2 * i));
-  }
-  __asm__("" : "+m"(*s));
+// Takes those of block `b` of the chunk.
+INLINE void gather_scales(enum dtype t, const uint8_t *row, int64_t b, struct scales *s) {
+  const uint8_t *block = row + b * unit_bytes(t);
+  size_t bytes = 2 * (size_t)unit_scales(t);
+  if (unit_elements(t) == 256) load_scales_k(t, block, s->of + b * unit_scales(t));
+  else memcpy(s->halves + (size_t)b * bytes, block, bytes);
+}
+
+// Makes them ready when those of all `blocks` blocks have been gathered.
+INLINE void convert_scales(enum dtype t, int64_t blocks, struct scales *s) {
+  if (unit_elements(t) == 256) return;
+  for (int64_t i = 0; i < blocks * unit_scales(t); i += VW) vf_store(s->of + i, vf_from_f16(s->halves + 2 * i));
 }
 
 // d q + m for integers of 4 bits, whose higher bits are ignored.
@@ -131,7 +133,6 @@ struct affine {
   vf d, m;
 };
 
-// The sixteen values in order are `q d + m`, where d and m are multiples of ones exact in fp32.
 INLINE struct affine affine_make(float d, float m) {
 #if defined __AVX512F__
   const vf q = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -170,7 +171,7 @@ INLINE void unpack_plain(enum dtype t, const uint8_t *block, const float *s, vf 
   UNROLL for (int i = 0; i < 16 / VW; i++) {
     vi b = vi_from_u8(q + i * VW);
     w[i] = affine_at(a, b);
-    w[i + 16 / VW] = affine_at(a, vi_shift_4(b));
+    w[i + 16 / VW] = affine_at(a, b >> 4);
   }
 }
 
@@ -182,7 +183,7 @@ INLINE void unpack_k(enum dtype t, const uint8_t *block, int j, const float *s, 
     struct affine a = affine_make(s[j], s[8 + j]);
     UNROLL for (int i = 0; i < 32 / VW; i++) {
       vi b = vi_from_u8(q + i * VW);
-      w[i] = affine_at(a, j & 1 ? vi_shift_4(b) : b);
+      w[i] = affine_at(a, j & 1 ? b >> 4 : b);
     }
   } else if (t == DTYPE_Q5_K) {
     const uint8_t *low = block + 48 + j / 2 * 32, *high = block + 16;
