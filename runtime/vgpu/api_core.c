@@ -142,8 +142,6 @@ static CUresult injected(const char *name) {
   return CUDA_SUCCESS;
 }
 
-// The environment's VGPU_FAIL, set by the program itself; NULL or "" for none. Counting starts anew.
-VG_API void vgpuFail(const char *spec);
 VG_API void vgpuFail(const char *spec) {
   struct vg_call c __attribute__((cleanup(vg_leave), unused)) = vg_enter(NULL, VG_NOTHING);
   set_fails(spec);
