@@ -18,14 +18,14 @@ struct compare_cell *lockstep_cell(const struct lockstep *l, int32_t layer, enum
 // The one table of what two backends may differ by, as sums of squares of the error over those of the result.
 //
 // From the same input (FEED_REFERENCE). fp32: a sum of k products in chains of some hundred terms errs by a few units of 2^-24 times the root of the chain's
-// length, 2e-6 in all. fp16: what is stored in 11 bits has an NMSE of 4e-8; embed and norm do nothing else; a projection rounds its normed input, its weights and its
-// result, attention its weights and its result. Own: fp32's logits agree within 1e-5, as with Hugging Face; fp16's operations within 1e-2, and the whole
+// length, 2e-6 in all. fp16: what is stored in 11 bits has an NMSE of 4e-8; embed and norm do nothing else, attention_out and mlp_out read what both share and add
+// in fp32, so that only weights are rounded; the others round their normed input, their weights and their result, attention its weights and its result. Own: fp32's logits agree within 1e-5, as with Hugging Face; fp16's operations within 1e-2, and the whole
 // model is held by the divergence of its logits.
 static const struct compare_gates gates[3][2] = {
     [COMPARE_FP32] = {[FEED_OWN] = {.nmse = {1e-10, 1e-10, 1e-10, 1e-10, 1e-10, 1e-10, 1e-10, 1e-10, 1e-10, 1e-10}, .divergence = 1e-8, .same_top = 0.995},
                       [FEED_REFERENCE] = {.nmse = {4e-12, 4e-12, 4e-12, 4e-12, 4e-12, 4e-12, 4e-12, 4e-12, 4e-12, 4e-12}, .divergence = 1e-8, .same_top = 0.995}},
     [COMPARE_FP16] = {[FEED_OWN] = {.nmse = {1e-7, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4}, .divergence = 1e-4, .same_top = 0.995},
-                      [FEED_REFERENCE] = {.nmse = {1e-7, 1e-6, 1e-6, 1e-6, 1e-6, 1e-6, 1e-6, 1e-6, 1e-7, 1e-6}, .divergence = 1e-4, .same_top = 0.995}},
+                      [FEED_REFERENCE] = {.nmse = {1e-7, 1e-6, 1e-6, 1e-6, 1e-6, 1e-7, 1e-6, 1e-7, 1e-7, 1e-6}, .divergence = 1e-4, .same_top = 0.995}},
     [COMPARE_OTHER] = {[FEED_OWN] = {.nmse = {INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY}, .divergence = INFINITY},
                        [FEED_REFERENCE] = {.nmse = {INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY}, .divergence = INFINITY}},
 };
