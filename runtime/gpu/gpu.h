@@ -122,6 +122,10 @@ bool gpu_attention(struct gpu_device *d, struct phi3_attention *p, bool split, i
 int32_t gpu_head_size(int32_t head_dim);
 // operations.c, read.c
 bool gpu_read(struct backend *b, const struct step *s, enum stage stage, float *dst, struct err *e);
+// write.c: stages and pages from the host.
+bool gpu_write(struct backend *b, const struct step *s, enum stage stage, const float *src, struct err *e);
+bool gpu_read_cache(struct backend *b, const struct step *s, int32_t layer, float *keys, float *values, struct err *e);
+bool gpu_write_cache(struct backend *b, const struct step *s, int32_t layer, const float *keys, const float *values, struct err *e);
 bool gpu_norm_logit_rows(struct gpu *g, const struct step *s, struct err *e);
 extern const struct backend_ops gpu_cuda_ops, gpu_virtual_ops;
 // open.c
