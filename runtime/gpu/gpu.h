@@ -92,6 +92,8 @@ void gpu_device_close(struct gpu_device *d);
 bool gpu_launch(struct gpu_device *d, enum gpu_kernel k, const unsigned grid[3], unsigned threads, unsigned shared, void *parameters, struct err *e);
 bool gpu_wait(struct gpu_device *d, const char *operation, struct err *e);
 const char *gpu_kernel_name(enum gpu_kernel k);
+// "0000:3b:00.0", by which nvml_open finds the same card.
+bool gpu_device_pci(const struct gpu_device *d, char out[32], struct err *e);
 // memory.c
 bool gpu_slab_open(struct gpu *g, struct gpu_slab *s, size_t bytes, const char *what, struct err *e);
 void gpu_slab_close(struct gpu *g, struct gpu_slab *s);
@@ -123,6 +125,10 @@ bool gpu_attention(struct gpu_device *d, struct phi3_attention *p, bool split, i
 int32_t gpu_head_size(int32_t head_dim);
 // operations.c, read.c
 bool gpu_read(struct backend *b, const struct step *s, enum stage stage, float *dst, struct err *e);
+// write.c: stages and pages from the host.
+bool gpu_write(struct backend *b, const struct step *s, enum stage stage, const float *src, struct err *e);
+bool gpu_read_cache(struct backend *b, const struct step *s, int32_t layer, float *keys, float *values, struct err *e);
+bool gpu_write_cache(struct backend *b, const struct step *s, int32_t layer, const float *keys, const float *values, struct err *e);
 bool gpu_norm_logit_rows(struct gpu *g, const struct step *s, struct err *e);
 extern const struct backend_ops gpu_cuda_ops, gpu_virtual_ops;
 // open.c

@@ -165,6 +165,7 @@ static bool pick(struct backend *b, const struct step *s, const struct sampler_o
   {                                                                                                                                                       \
     .name = word, .begin_step = gpu_begin_step, .end_step = gpu_end_step, .embed = embed, .attention_in = attention_in, .attention = attention,             \
     .attention_out = attention_out, .mlp_in = mlp_in, .mlp_out = mlp_out, .logits = logits, .copy_page = copy_page, .read = gpu_read, .pick = pick,         \
+    .write = gpu_write, .read_cache = gpu_read_cache, .write_cache = gpu_write_cache,                                                                     \
     .close = gpu_close                                                                                                                                    \
   }
 const struct backend_ops gpu_cuda_ops = GPU_OPS("cuda"), gpu_virtual_ops = GPU_OPS("vgpu");

@@ -38,6 +38,8 @@ static char *capture_end(struct capture *c, size_t *len) {
   return text;
 }
 
+void (*command_running)(bool running);
+
 struct result command_run(const char *line) {
   static char words[4096];
   char *argv[MAX_WORDS + 1] = {0};
@@ -48,8 +50,10 @@ struct result command_run(const char *line) {
   for (char *w = strtok(words, " "); w && argc < MAX_WORDS; w = strtok(NULL, " ")) argv[argc++] = w;
   fflush(stdout);
   struct capture out = capture_begin(STDOUT_FILENO), err = capture_begin(STDERR_FILENO);
+  if (command_running) command_running(true);
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
     if (strcmp(commands[i].name, argv[0]) == 0) r.code = commands[i].run(argc, argv);
+  if (command_running) command_running(false);
   fflush(stdout);
   clearerr(stdout);
   r.err = capture_end(&err, &ignored);

@@ -9,6 +9,8 @@ struct result {
   size_t out_len;
 };
 
+// Told when the command begins and ends; NULL: nobody.
+extern void (*command_running)(bool running);
 // `line` is split at spaces; its first word is the command's name.
 struct result command_run(const char *line);
 void result_free(struct result *r);
