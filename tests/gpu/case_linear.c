@@ -16,7 +16,8 @@ static const struct shape few[] = {{1, 32, 16, 2, 1, 32, 32, false},    {8, 1056
                                    {5, 1024, 17, 1, 1, 96, 96, false},  {7, 2081, 95, 4, 2, 32, 12, true},   {2, 8200, 33, 2, 1, 80, 40, false},
                                    {1, 3072, 193, 2, 2, 96, 96, true},  {1, 5000, 9, 1, 1, 128, 128, false}};
 static const struct shape some[] = {{9, 32, 16, 2, 1, 32, 32, false}, {16, 1025, 47, 3, 3, 24, 20, true}, {13, 96, 1, 1, 1, 64, 64, false}, {16, 3104, 65, 2, 1, 96, 96, false}};
-static const struct shape fused[] = {{1, 32, 16, 2, 1, 32, 32, false}, {2, 1056, 40, 2, 2, 24, 24, true}, {1, 3072, 95, 2, 2, 96, 96, true}, {2, 40, 7, 3, 1, 8, 8, false}};
+static const struct shape fused[] = {{1, 32, 16, 2, 1, 32, 32, false}, {2, 1056, 40, 2, 2, 24, 24, true}, {1, 3072, 95, 2, 2, 96, 96, true}, {2, 40, 7, 3, 1, 8, 8, false},
+                                     {2, 1000, 9, 1, 1, 32, 16, false}}; // a row that ends within a turn of the norm's chains, and no large value that hides it
 static const struct shape many[] = {{17, 32, 16, 2, 1, 32, 32, false},   {128, 64, 128, 2, 2, 24, 24, true},   {129, 1056, 130, 3, 1, 96, 96, false},
                                     {33, 2049, 127, 4, 2, 32, 12, true}, {127, 31, 129, 2, 1, 80, 40, false},  {130, 40, 7, 3, 1, 8, 8, false}};
 
