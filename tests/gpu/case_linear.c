@@ -211,6 +211,23 @@ static void check_plain(const struct work *w, const void *out, const char *what)
   measure_check(&m, w->epilogue == EPILOGUE_SILU || w->norm ? 1e-6 : 1e-11, w->epilogue == EPILOGUE_SILU && !w->norm, what);
 }
 
+// The same rows among many, which another kernel serves: the same bits.
+static void check_among_many(const struct work *w, const float *out, const char *what) {
+  enum { MANY = 33 };
+  uint16_t *x = malloc((size_t)(MANY * w->ldx) * sizeof *x);
+  for (int64_t r = 0; r < MANY; r++) memcpy(x + r * w->ldx, w->x + r % w->s.rows * w->ldx, (size_t)w->ldx * sizeof *x);
+  struct buffer b_x = buffer_open(x, (size_t)(MANY * w->ldx) * sizeof *x), b_out = buffer_open(NULL, (size_t)(MANY * w->ld_out) * sizeof *out);
+  struct phi3_linear p = w->p;
+  p.x = b_x.p, p.out = b_out.p, p.rows = MANY;
+  assert_ok(gpu_linear(test_device(), w->epilogue, &p, &e));
+  float *all = buffer_read(&b_out, what);
+  for (int64_t r = 0; r < MANY; r++)
+    if (memcmp(all + r * w->ld_out, out + r % w->s.rows * w->ld_out, (size_t)w->s.features * sizeof *out))
+      fail_msg("%s: row %d has other bits among %d rows", what, (int)(r % w->s.rows), MANY);
+  buffer_close(&b_x), buffer_close(&b_out);
+  free(x), free(all);
+}
+
 static void free_work(struct work *w) {
   void *owned[] = {w->w, w->x, w->y, w->residual, w->gain, w->before, w->rope};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
@@ -243,6 +260,7 @@ struct outcome case_linear(enum gpu_kernel k, int shape, uint64_t seed, bool che
     free(keys), free(values);
   } else if (check) {
     check_plain(&w, o.data, what);
+    if (w.epilogue == EPILOGUE_STORE && !w.norm && w.s.rows <= PHI3_DECODE_ROWS) check_among_many(&w, o.data, what);
   }
   free_work(&w);
   return o;
