@@ -35,7 +35,7 @@ static struct command bench_command(struct bench_options *o) {
        "with --device vgpu: estimate a shape without its weights; see phi3 synth --help", 0, 0},
       {0, "sample", OPTION_INT, &o->blocks, "N",
        "with --device vgpu: blocks of a launch that are replayed at most; 0 as many as\n"
-       "                                 memory allows; default 640",
+       "                                 memory allows; default four waves or more",
        0, 1e9},
       {0, "json", OPTION_TEXT, &o->json, "FILE", "write every sample there, with machine, commit and command", 0, 0},
       {0, "csv", OPTION_TEXT, &o->csv, "FILE", "write a row for each point and kind", 0, 0},
@@ -174,11 +174,14 @@ static bool measure(struct bench *b, const struct lists *l, struct err *e) {
 // The shape: of --like, or of the model, whose tokenizer reads the prompt.
 static bool find_shape(struct bench *b, struct config *c, struct err *e) {
   const struct bench_options *o = b->options;
+  struct engine *en = b->engine;
   if (o->like) {
     if (o->prompt.text) return err_set(e, "--like has no tokenizer; give the prompt as --ids, or a model with -m");
-    return synth_like(c, o->like, e) && read_prompt(b, c, false, e);
+    if (!synth_like(c, o->like, e)) return false;
+    en->model.config.vocab_size = c->vocab_size; // what the prompt's ids are held against
+    en->model.config.max_positions = c->max_positions;
+    return read_prompt(b, c, false, e);
   }
-  struct engine *en = b->engine;
   if (!engine_open(en, &o->engine, e) || !read_prompt(b, &en->model.config, en->tokenizer != NULL, e)) return false;
   *c = en->model.config;
   snprintf(c->name, sizeof c->name, "%s", o->engine.model);
@@ -283,7 +286,7 @@ int cmd_bench(int argc, char **argv) {
                             .batches = "2,4,8,16",
                             .sweep_runs = 3,
                             .sweep_seconds = 30,
-                            .blocks = 640,
+                            .blocks = -1,
                             .max_regression = -1};
   struct command c = bench_command(&o);
   struct arguments args;

@@ -27,7 +27,7 @@ bool bench_estimate_open(struct bench *b, struct config *c, struct err *e) {
                              .tokens = most_of(b, false),
                              .sequences = most_sequences(b),
                              .shared_tokens = most_of(b, true),
-                             .blocks = (uint64_t)o->blocks,
+                             .blocks = o->blocks,
                              .threads = (int)o->engine.threads};
   b->estimator = estimator_open(&s, e);
   if (!b->estimator) return false;
@@ -38,40 +38,66 @@ bool bench_estimate_open(struct bench *b, struct config *c, struct err *e) {
   return true;
 }
 
-// With the cache and without it the same ids come out of the one layer, run in full on the virtual GPU.
-static bool check_ids(struct bench *b, struct err *e) {
-  enum { TOKENS = 2 };
-  int64_t tokens = b->options->new_tokens < TOKENS ? b->options->new_tokens : TOKENS;
-  struct engine *en = estimator_engine(b->estimator);
-  struct generate_options o = {.max_new = tokens, .ignore_end = true, .sampler = sampler_greedy()};
-  struct generated g[2] = {{.finish = FINISH_LENGTH}, {.finish = FINISH_LENGTH}};
-  bool ok = true;
-  int kinds = b->options->no_uncached ? 1 : 2;
-  for (int i = 0; ok && i < kinds; i++) {
-    struct session s;
-    session_init(&s, &en->forward, i == 0, (int32_t)b->options->engine.chunk);
-    ok = generate(&s, NULL, b->prompt.data, b->prompt.count, &o, &g[i], e);
-    session_free(&s);
-  }
-  for (int64_t i = 0; ok && kinds == 2 && i < tokens; i++) {
-    if (ok && g[0].ids.data[i] != g[1].ids.data[i])
-      ok = err_set(e, "new token %lld is %d with the cache and %d without it: the ids differ, so no time is given",
-                   (long long)i, g[0].ids.data[i], g[1].ids.data[i]);
-    if (ok) ok = ids_push(&b->main.ids, g[0].ids.data[i], e);
-  }
-  b->main.compared = ok && kinds == 2;
-  for (int i = 0; i < kinds; i++) generated_free(&g[i]);
+static int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+
+// The same block, narrower and with two layers: it runs in full in a second or so.
+static bool narrow_model(struct model *m, const struct config *c, struct err *e) {
+  int32_t group = c->num_heads / c->num_kv_heads;
+  struct config n = *c;
+  n.num_layers = least(c->num_layers, 2);
+  n.num_kv_heads = least(c->num_kv_heads, group > 2 ? 1 : 2);
+  n.num_heads = n.num_kv_heads * group;
+  n.hidden_size = least(c->hidden_size, 1088); // more than a chunk of the kernels' sums, and no multiple of it
+  n.intermediate_size = least(c->intermediate_size, 512);
+  n.vocab_size = least(c->vocab_size, 512);
+  n.short_factor = n.long_factor = NULL;
+  if (c->rope == ROPE_LONGROPE && !config_set_longrope(&n, c->short_factor, c->long_factor, 0, c->rope_scale, e))
+    return config_free(&n), false;
+  return synth_model(m, &n, "narrow", e);
+}
+
+static bool generate_ids(struct engine *en, const struct ids *prompt, bool cached, int64_t count, struct ids *out,
+                         struct err *e) {
+  struct generate_options o = {.max_new = count, .ignore_end = true, .sampler = sampler_greedy()};
+  struct generated g = {0};
+  struct session s;
+  session_init(&s, &en->forward, cached, 0);
+  bool ok = generate(&s, NULL, prompt->data, prompt->count, &o, &g, e);
+  session_free(&s);
+  if (ok) *out = g.ids;
   return ok;
+}
+
+// With the cache and without it the same ids come out of a narrow model on the virtual GPU.
+static bool check_ids(struct bench *b, const struct config *c, struct err *e) {
+  enum { TOKENS = 4, PROMPT = 40 };
+  struct engine en = {0};
+  struct engine_options o = b->options->engine;
+  struct ids prompt = {0}, ids[2] = {{0}, {0}};
+  int64_t room = c->max_positions - TOKENS + 1, most = room < PROMPT ? room : PROMPT;
+  bool ok = narrow_model(&en.model, c, e) && engine_start(&en, &o, PROMPT + TOKENS, 1, 1, e);
+  for (int64_t i = 0; ok && i < b->prompt.count && i < most; i++)
+    ok = ids_push(&prompt, b->prompt.data[i] % en.model.config.vocab_size, e);
+  for (int i = 0; ok && i < 2; i++) ok = generate_ids(&en, &prompt, i == 0, TOKENS, &ids[i], e);
+  for (int64_t i = 0; ok && i < ids[0].count && i < ids[1].count; i++)
+    if (ids[0].data[i] != ids[1].data[i])
+      ok = err_set(e,
+                   "on a narrow model new token %lld is %d with the cache and %d without it: the ids differ, so no "
+                   "time is given",
+                   (long long)i, ids[0].data[i], ids[1].data[i]);
+  ids_free(&prompt);
+  ids_free(&ids[0]);
+  ids_free(&ids[1]);
+  engine_close(&en);
+  return b->main.compared = ok;
 }
 
 // The n-th new token's own time: the prompt's pass, or a step, or without the cache a pass over all so far.
 static bool token_cost(struct bench *b, const struct point *p, int64_t n, bool cached, struct estimate_cost *c,
                        struct err *e) {
-  struct estimator *x = b->estimator;
-  int64_t length = p->prompt_tokens + n, last = p->prompt_tokens + p->new_tokens - 1;
-  if (!cached) return estimate_prefill(x, length, p->prompt_tokens, last, c, e);
-  if (n) return estimate_decode(x, p->batch, length - 1, p->prompt_tokens, last - 1, c, e);
-  if (!estimate_prefill(x, length, length, length, c, e)) return false;
+  int64_t length = p->prompt_tokens + n;
+  if (cached && n) return estimate_decode(b->estimator, p->batch, length - 1, c, e);
+  if (!estimate_prefill(b->estimator, length, c, e)) return false;
   for (int i = 0; i < ESTIMATE_MEMORIES; i++) c->seconds[i] *= (double)p->batch; // prompts one after the other
   c->overhead *= (double)p->batch;
   return true;
@@ -104,8 +130,10 @@ static bool estimate_point(struct bench *b, struct point *p, struct err *e) {
 static bool break_down(struct bench *b, struct breakdown *d, int64_t rows, int64_t position, struct err *e) {
   *d = (struct breakdown){.rows = rows, .seqs = 1, .position = position};
   for (int op = 0; op < ESTIMATE_OPS; op++) {
+    bool ok = op >= OP_LOGITS ? estimate_op(b->estimator, op, 1, 1, 0, &d->cost[op], e)
+                              : estimate_between(b->estimator, op, rows, position, &d->cost[op], e);
     d->times[op] = op >= OP_ATTENTION_IN && op <= OP_MLP_OUT ? b->subject.layers : 1;
-    if (!estimate_op(b->estimator, op, rows, 1, position, &d->cost[op], e)) return false;
+    if (!ok) return false;
   }
   return true;
 }
@@ -113,7 +141,7 @@ static bool break_down(struct bench *b, struct breakdown *d, int64_t rows, int64
 bool bench_estimate(struct bench *b, struct err *e) {
   int64_t budget = b->options->sweep_seconds, prompt = b->prompt.count, chunk = b->options->engine.chunk;
   b->main = (struct point){.prompt_tokens = prompt, .new_tokens = b->options->new_tokens, .batch = 1};
-  if (!check_ids(b, e) || !estimate_point(b, &b->main, e)) return false;
+  if (!check_ids(b, estimator_config(b->estimator), e) || !estimate_point(b, &b->main, e)) return false;
   if (!break_down(b, &b->decode, 1, prompt + b->options->new_tokens / 2, e) ||
       !break_down(b, &b->prefill, prompt < chunk ? prompt : chunk, 0, e))
     return false;

@@ -91,9 +91,10 @@ static void print_check(const struct bench *b) {
   const struct point *p = &b->main;
   if (b->estimator) {
     printf("Experiment  %lld tokens of prompt, %lld new\n", (long long)p->prompt_tokens, (long long)p->new_tokens);
-    printf("Check       %s\n\n", p->compared
-                                     ? "on the virtual GPU the layer gives the same ids with the cache and without it"
-                                     : "without --no-uncached the layer's ids would be compared");
+    printf("Check       %s\n\n",
+           p->compared
+               ? "on the virtual GPU a narrow model of this block gives the same ids with the cache and without it"
+               : "not made");
     return;
   }
   printf("Experiment  %lld tokens of prompt, %lld new, %lld run%s after a warm-up\n", (long long)p->prompt_tokens,

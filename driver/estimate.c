@@ -60,19 +60,25 @@ static bool look_up(struct estimator *x, struct err *e) {
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+static int64_t up_to_span(int64_t tokens, int64_t most) {
+  int64_t n = ceil_div(tokens, PHI3_SPAN_KEYS) * PHI3_SPAN_KEYS;
+  return n < most ? n : most;
+}
+
+// With room for the nodes, which lie beyond what is asked for: a whole chunk, whole spans.
 static bool open_backend(struct estimator *x, struct err *e) {
-  const struct estimate_setup *s = &x->setup;
-  int64_t most = x->config.max_positions, tokens = s->tokens < most ? s->tokens : most,
-          shared = s->shared_tokens < most ? s->shared_tokens : most;
-  int64_t one = ceil_div(tokens, s->page_size), all = ceil_div(shared, s->page_size) * s->sequences;
-  int64_t rows = s->chunk < tokens ? s->chunk : tokens;
+  struct estimate_setup *s = &x->setup;
+  int64_t most = x->config.max_positions, chunk = s->chunk < most ? s->chunk : most;
+  s->tokens = up_to_span(s->tokens > chunk ? s->tokens : chunk, most);
+  s->shared_tokens = up_to_span(s->shared_tokens, most);
+  int64_t one = ceil_div(s->tokens, s->page_size), each = ceil_div(s->shared_tokens, s->page_size);
   struct backend_options b = {.threads = s->threads,
                               .page_size = (int32_t)s->page_size,
-                              .num_pages = (int32_t)(one > all ? one : all),
-                              .max_rows = (int32_t)(rows > s->sequences ? rows : s->sequences),
+                              .num_pages = (int32_t)(one > each * s->sequences ? one : each * s->sequences),
+                              .max_rows = (int32_t)(chunk > s->sequences ? chunk : s->sequences),
                               .max_logits = (int32_t)s->sequences,
-                              .max_positions = tokens > shared ? tokens : shared};
-  x->blocks_per_seq = one > all / s->sequences ? one : all / s->sequences;
+                              .max_positions = s->tokens > s->shared_tokens ? s->tokens : s->shared_tokens};
+  x->blocks_per_seq = one > each ? one : each;
   setenv("VGPU_CHECK", "off", 0); // the tests look for faults; here they would only take time
   struct backend *backend = gpu_backend_open(&x->engine.model, &b, true, e);
   return backend && forward_open(&x->engine.forward, backend, e) && look_up(x, e);
@@ -177,6 +183,13 @@ static bool add_launch(struct estimate_cost *c, const char *text, double *longes
   return ok;
 }
 
+// A wave is 160 to 240 blocks of the decode kernels and 40 of the prefill kernels.
+static unsigned long long blocks_of(const struct estimator *x, int64_t rows) {
+  enum { DECODE_BLOCKS = 640, PREFILL_BLOCKS = 160 };
+  if (x->setup.blocks >= 0) return (unsigned long long)x->setup.blocks;
+  return rows <= PHI3_DECODE_ROWS ? DECODE_BLOCKS : PREFILL_BLOCKS;
+}
+
 static bool run_op(struct estimator *x, int op, int64_t rows, int64_t seqs, int64_t position, struct estimate_cost *out,
                    struct err *e) {
   struct backend *b = x->engine.forward.backend;
@@ -186,7 +199,7 @@ static bool run_op(struct estimator *x, int op, int64_t rows, int64_t seqs, int6
   snprintf(configs, sizeof configs, "%s %s", estimate_memory[0], estimate_memory[1]);
   *out = (struct estimate_cost){0};
   if (!b->ops->begin_step(b, &s, true, e)) return false;
-  if (!x->start(configs, x->setup.blocks)) return err_no_memory(e, 0, "the virtual GPU's records");
+  if (!x->start(configs, blocks_of(x, s.num_rows))) return err_no_memory(e, 0, "the virtual GPU's records");
   bool ok = call(x, &s, op, e);
   x->stop();
   for (unsigned long long i = 0; ok && i < x->count(); i++) ok = add_launch(out, x->launch(i), &longest, e);
@@ -233,19 +246,15 @@ static void add(struct estimate_cost *a, const struct estimate_cost *b, double t
   a->launches += times * b->launches;
 }
 
-// The nodes around `v`: a..b hold it, both within first..last. `every`: a step in the work lies between each multiple
-// of it and the next number; `also` lists further places of such steps, ended by 0.
-static void bracket(int64_t v, int64_t first, int64_t last, int64_t every, const int64_t *also, int64_t *a,
-                    int64_t *b) {
-  int64_t below = (v - 1) / every * every; // the last step before v
-  *a = below + 1;
-  *b = below + every;
+// The nodes around `v`, at least 1: the sides of the steps that lie behind each multiple of `every` and behind the
+// numbers in `also`, which 0 ends.
+static void bracket(int64_t v, int64_t every, const int64_t *also, int64_t *a, int64_t *b) {
+  *a = (v - 1) / every * every + 1;
+  *b = *a + every - 1;
   for (; *also; also++) {
     if (*also<v && * also + 1> * a) *a = *also + 1;
     if (*also >= v && *also < *b) *b = *also;
   }
-  if (*a < first) *a = first;
-  if (*b > last) *b = last;
 }
 
 static bool between(struct estimator *x, int op, const int64_t a[3], const int64_t b[3], double share,
@@ -264,23 +273,27 @@ static bool between(struct estimator *x, int op, const int64_t a[3], const int64
 static double share_of(int64_t v, int64_t a, int64_t b) { return b > a ? (double)(v - a) / (double)(b - a) : 0; }
 
 enum { LINEAR_ROWS = 128, QUERY_ROWS = PHI3_QUERY_ROWS, SPAN_KEYS = PHI3_SPAN_KEYS }; // steps in the kernels' work
+static const int64_t few_rows[] = {PHI3_DECODE_ROWS / 2, PHI3_DECODE_ROWS, 0};        // and where decode kernels change
 
-// Keys that a query at `position` can see are counted from 1: a step lies behind each multiple of a span, and at the
-// window.
-static bool decode_attention(struct estimator *x, int64_t seqs, int64_t position, int64_t first, int64_t last,
-                             struct estimate_cost *out, struct err *e) {
-  int64_t window[2] = {x->config.sliding_window, 0}, a, b;
-  bracket(position + 1, first + 1, last + 1, SPAN_KEYS, window, &a, &b);
+static int64_t at_most(int64_t v, int64_t most) { return v < most ? v : most; }
+
+// A query at `position` sees position + 1 keys.
+static bool decode_attention(struct estimator *x, int64_t seqs, int64_t position, struct estimate_cost *out,
+                             struct err *e) {
+  int64_t window[2] = {x->config.sliding_window, 0}, most = x->engine.forward.backend->options.max_positions, a, b;
+  bracket(position + 1, SPAN_KEYS, window, &a, &b);
+  if (seqs > 1) most = at_most(most, x->setup.shared_tokens);
+  b = at_most(b, most);
   return between(x, OP_ATTENTION, (int64_t[]){1, seqs, a - 1}, (int64_t[]){1, seqs, b - 1},
                  share_of(position + 1, a, b), out, e);
 }
 
-// An operation over `rows` tokens of one sequence, rows in first..last.
-static bool of_rows(struct estimator *x, int op, int64_t rows, int64_t position, int64_t first, int64_t last,
-                    struct estimate_cost *out, struct err *e) {
-  static const int64_t few[] = {GPU_NORM_ROWS, PHI3_DECODE_ROWS / 2, PHI3_DECODE_ROWS, 0};
+bool estimate_between(struct estimator *x, int op, int64_t rows, int64_t position, struct estimate_cost *out,
+                      struct err *e) {
+  const struct backend_options *o = &x->engine.forward.backend->options;
   int64_t a, b;
-  bracket(rows, first, last, op == OP_ATTENTION ? QUERY_ROWS : LINEAR_ROWS, few, &a, &b);
+  bracket(rows, op == OP_ATTENTION ? QUERY_ROWS : LINEAR_ROWS, few_rows, &a, &b);
+  b = at_most(b, op == OP_ATTENTION ? at_most(o->max_rows, o->max_positions - position) : o->max_rows);
   return between(x, op, (int64_t[]){a, 1, position}, (int64_t[]){b, 1, position}, share_of(rows, a, b), out, e);
 }
 
@@ -288,41 +301,38 @@ static double times_of(const struct estimator *x, int op) {
   return op >= OP_ATTENTION_IN && op <= OP_MLP_OUT ? x->config.num_layers : 1;
 }
 
-bool estimate_decode(struct estimator *x, int64_t seqs, int64_t position, int64_t first, int64_t last,
-                     struct estimate_cost *out, struct err *e) {
+bool estimate_decode(struct estimator *x, int64_t seqs, int64_t position, struct estimate_cost *out, struct err *e) {
   *out = (struct estimate_cost){0};
   for (int op = 0; op < ESTIMATE_OPS; op++) {
     struct estimate_cost c;
-    bool ok = op == OP_ATTENTION ? decode_attention(x, seqs, position, first, last, &c, e)
-                                 : estimate_op(x, op, 1, seqs, position, &c, e);
+    bool ok = op == OP_ATTENTION ? decode_attention(x, seqs, position, &c, e)
+              : op >= OP_LOGITS  ? estimate_op(x, op, 1, seqs, 0, &c, e)
+                                 : estimate_between(x, op, seqs, 0, &c, e);
     if (!ok) return false;
     add(out, &c, times_of(x, op));
   }
   return true;
 }
 
-// One chunk of a prefill: `rows` tokens from `position` on, rows in first..last; the last chunk goes on to the id.
-static bool add_chunk(struct estimator *x, int64_t rows, int64_t position, int64_t first, int64_t last, bool id,
-                      struct estimate_cost *out, struct err *e) {
+// One chunk of a prefill; the last one goes on to the id.
+static bool add_chunk(struct estimator *x, int64_t rows, int64_t position, bool id, struct estimate_cost *out,
+                      struct err *e) {
   for (int op = 0; op < (id ? ESTIMATE_OPS : OP_LOGITS); op++) {
     struct estimate_cost c;
-    if (!of_rows(x, op, rows, position, first, last, &c, e)) return false;
+    if (!(op >= OP_LOGITS ? estimate_op(x, op, 1, 1, 0, &c, e) : estimate_between(x, op, rows, position, &c, e)))
+      return false;
     add(out, &c, times_of(x, op));
   }
   return true;
 }
 
-bool estimate_prefill(struct estimator *x, int64_t length, int64_t first, int64_t last, struct estimate_cost *out,
-                      struct err *e) {
-  int64_t chunk = x->engine.forward.backend->options.max_rows < x->setup.chunk
-                      ? x->engine.forward.backend->options.max_rows
-                      : x->setup.chunk;
-  int64_t begin = (length - 1) / chunk * chunk; // of the last chunk
-  int64_t fewest = first > begin ? first - begin : 1, most = last - begin < chunk ? last - begin : chunk;
+bool estimate_prefill(struct estimator *x, int64_t length, struct estimate_cost *out, struct err *e) {
+  int64_t chunk = at_most(x->engine.forward.backend->options.max_rows, x->setup.chunk),
+          begin = (length - 1) / chunk * chunk;
   *out = (struct estimate_cost){0};
   for (int64_t at = 0; at < begin; at += chunk)
-    if (!add_chunk(x, chunk, at, chunk, chunk, false, out, e)) return false;
-  return add_chunk(x, length - begin, begin, fewest, most, true, out, e);
+    if (!add_chunk(x, chunk, at, false, out, e)) return false;
+  return add_chunk(x, length - begin, begin, true, out, e);
 }
 
 double estimate_total(const struct estimate_cost *c, int memory) { return c->seconds[memory] + c->overhead; }

@@ -4,11 +4,10 @@
 // The rule. Every layer does the same work, so a model of one layer is run; the kernels' work does not depend on the
 // values, so its weights are anything. Each operation of the schedule (embedding; a layer's five; LM head; choice of
 // the id) is run alone and the virtual GPU replays every launch on its model of a T4. An operation but attention
-// depends on the step's rows alone, attention on rows and position. What is needed between two numbers of rows or
-// positions is interpolated linearly between nodes: both ends of what was asked for, and both sides of every step in
-// the kernels' work (8, 16 and multiples of 128 rows; for attention multiples of 64 rows or 256 keys, and the window).
-// A pass is the embedding, all layers, and where an id is wanted LM head and choice; a launch adds the modelled
-// overhead of one. Copies and the host's own time are not in it.
+// depends on the step's rows alone, attention on rows and position. What lies between is interpolated linearly between
+// the two sides of the steps in the kernels' work: 8, 16 and multiples of 128 rows; for attention multiples of 64 rows
+// or 256 keys, and the window. A pass is the embedding, all layers, and where an id is wanted LM head and choice; a
+// launch adds the modelled overhead of one. Copies and the host's own time are not in it.
 #pragma once
 #include "driver/driver.h"
 
@@ -30,13 +29,14 @@ struct estimate_cost {
 
 struct estimator;
 
-// `c` is copied. Room for steps of `chunk` rows, sequences of `tokens`, and `sequences` of `shared_tokens` at once.
-// blocks: of a grid that are replayed at most, 0: as many as the virtual GPU's own bound.
+// The configuration is copied. Room for steps of `chunk` rows, sequences of `tokens`, and `sequences` of
+// `shared_tokens` at once. blocks: of a grid that are replayed at most, the rest going on at their pace; 0: no bound,
+// -1: four waves or more of these kernels.
 struct estimate_setup {
   const struct config *config;
   const char *name;
   int64_t chunk, page_size, tokens, sequences, shared_tokens;
-  uint64_t blocks;
+  int64_t blocks;
   int threads;
 };
 struct estimator *estimator_open(const struct estimate_setup *s, struct err *e);
@@ -49,12 +49,12 @@ int64_t estimator_runs(const struct estimator *x);                // operations 
 // known from an earlier time.
 bool estimate_op(struct estimator *x, int op, int64_t rows, int64_t seqs, int64_t position, struct estimate_cost *out,
                  struct err *e);
-// A step of `seqs` sequences with one new token each, interpolated over positions first .. last.
-bool estimate_decode(struct estimator *x, int64_t seqs, int64_t position, int64_t first, int64_t last,
-                     struct estimate_cost *out, struct err *e);
-// The pass over a sequence's first `length` tokens in chunks, up to the next id, interpolated over lengths first ..
-// last.
-bool estimate_prefill(struct estimator *x, int64_t length, int64_t first, int64_t last, struct estimate_cost *out,
+// A step of `seqs` sequences with one new token each, at this position.
+bool estimate_decode(struct estimator *x, int64_t seqs, int64_t position, struct estimate_cost *out, struct err *e);
+// The pass over a sequence's first `length` tokens in chunks, up to the next id.
+bool estimate_prefill(struct estimator *x, int64_t length, struct estimate_cost *out, struct err *e);
+// One operation of a step of one sequence, interpolated as above.
+bool estimate_between(struct estimator *x, int op, int64_t rows, int64_t position, struct estimate_cost *out,
                       struct err *e);
 // Seconds of the kernels and their launches.
 double estimate_total(const struct estimate_cost *c, int memory);
