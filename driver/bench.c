@@ -298,7 +298,10 @@ int cmd_bench(int argc, char **argv) {
   if (o.roof) o.no_uncached = true;
   if (code < 0) code = check_usage(&c, &o, &args);
   if (code < 0 && !parse_lists(&o, &lists, &e)) code = usage_error(&c, "%s", e.text);
-  if (code < 0 && args.count) code = finish(&c, &o, compare_files(&o, args.data[0], &regressed, &e), regressed, &e);
+  if (code < 0 && args.count) {
+    bool ok = compare_files(&o, args.data[0], &regressed, &e);
+    code = finish(&c, &o, ok, regressed, &e);
+  }
   if (code < 0) {
     catch_interrupts();
     char *line = join(argc, argv, &e);

@@ -292,6 +292,7 @@ bool estimate_between(struct estimator *x, int op, int64_t rows, int64_t positio
                       struct err *e) {
   const struct backend_options *o = &x->engine.forward.backend->options;
   int64_t a, b;
+  if (op == OP_ATTENTION && rows == 1) return decode_attention(x, 1, position, out, e);
   bracket(rows, op == OP_ATTENTION ? QUERY_ROWS : LINEAR_ROWS, few_rows, &a, &b);
   b = at_most(b, op == OP_ATTENTION ? at_most(o->max_rows, o->max_positions - position) : o->max_rows);
   return between(x, op, (int64_t[]){a, 1, position}, (int64_t[]){b, 1, position}, share_of(rows, a, b), out, e);
