@@ -13,7 +13,7 @@ body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-
 main{max-width:1120px;margin:0 auto;padding:24px 18px 60px}h1{font-size:1.7rem;margin:.2em 0}h2{margin:2.2em 0 .5em;font-size:1.3rem;border-bottom:1px solid var(--grid);padding-bottom:.2em}
 h3{margin:1.6em 0 .4em;font-size:1.05rem}p{max-width:75ch;margin:.5em 0}.soft{color:var(--soft)}.small{font-size:.85rem}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:12px;margin:18px 0}
-.card{border:1px solid var(--grid);border-radius:8px;padding:12px 14px}.card b{display:block;font-size:1.55rem;line-height:1.25}.card span{color:var(--soft);font-size:.9rem}
+.card{border:1px solid var(--grid);border-radius:8px;padding:12px 14px}.card b{display:block;font-size:1.55rem;line-height:1.25}.card b{white-space:nowrap}.card>span{color:var(--soft);font-size:.9rem}
 .tag{display:inline-block;border:1px solid var(--c1);color:var(--c1);border-radius:4px;padding:0 6px;font-size:.75rem;vertical-align:middle;margin-left:6px;font-weight:600}
 .tag.real{border-color:var(--c2);color:var(--c2)}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:22px;align-items:start}figure{margin:0}figure svg{width:100%;height:auto;display:block}figcaption{font-weight:600;margin-bottom:4px}

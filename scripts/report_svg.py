@@ -62,7 +62,7 @@ class Chart:
     """A plot with axes in a box of WIDTH x HEIGHT units, made to be read at 340 pixels as well."""
 
     WIDTH, HEIGHT = 480, 330
-    LEFT, RIGHT, TOP, BOTTOM = 56, 14, 14, 46
+    LEFT, RIGHT, TOP, BOTTOM = 56, 14, 22, 46
 
     def __init__(self, x, y, x_label, y_label, x_log=False, y_log=False, x_ticks=None, legend_rows=0):
         self.x, self.y, self.x_log, self.y_log = x, y, x_log, y_log
