@@ -2,7 +2,7 @@
 # Measures and estimates what results/ holds, and renders it. Wants an idle machine and a clean checkout: the commit is written down.
 # Usage: scripts/results.sh [PART...]    default: nano smollm2 phi3-mini t4 kernels accuracy, all that needs no GPU
 #   nano, smollm2   phi3 bench on the CPU; smollm2 is downloaded (scripts/get_model.sh)
-#   phi3-mini       the same on four random layers of Phi-3-mini's shape
+#   phi3-mini       the same on two random layers of Phi-3-mini's shape
 #   t4              Phi-3-mini on a Tesla T4, estimated by the virtual GPU; needs nvcc
 #   kernels         each kernel on a Tesla T4, estimated; needs nvcc and Google Benchmark
 #   accuracy        perplexity and divergence (scripts/accuracy.sh)
@@ -58,9 +58,9 @@ part() {
       "$phi3" bench -m smollm2 --roof --json results/smollm2-roof.json
       ;;
     phi3-mini)
-      random_model --like phi-3-mini-4k --layers 4 >/dev/null
-      (cd "$scratch" && ln -sfn model phi-3-mini-4-layers)
-      bench phi-3-mini-4-layers -m "$scratch/phi-3-mini-4-layers" --runs 3 --no-sweep
+      random_model --like phi-3-mini-4k --layers 2 >/dev/null
+      (cd "$scratch" && ln -sfn model phi-3-mini-2-layers)
+      bench phi-3-mini-2-layers -m "$scratch/phi-3-mini-2-layers" --runs 3 --no-sweep
       rm -rf "$scratch"
       scratch=
       ;;
