@@ -39,7 +39,7 @@ INLINE struct prefetch prefetch_plan(enum dtype t, int64_t k) {
 INLINE void prefetch(const struct prefetch *p, const uint8_t *first_row, int64_t done, int64_t bytes) {
   uintptr_t start = (uintptr_t)first_row + (uintptr_t)(p->ahead + done * p->rate);
   UNROLL for (int i = 0; i < 4; i++) for (int64_t b = 0; b < bytes; b += 64)
-      __builtin_prefetch((const void *)(start + (uintptr_t)(i * p->spread + b)), 0, 3);
+      __builtin_prefetch((const void *)(start + (uintptr_t)(i * p->spread + b)), 0, 2);
 }
 
 // A chunk of four rows: n elements from byte `done` of each on.
