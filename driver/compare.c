@@ -59,7 +59,7 @@ static struct command compare_command(struct settings *s) {
       .examples = "  phi3 compare --b vgpu --feed reference\n"
                   "  phi3 compare --a cpu:fp64 --b cpu --chunk 1 --heatmap drift.svg \"The capital of France is\"\n"
                   "  phi3 compare -m phi-3-mini-4k-instruct --model-b Phi-3-mini-4k-instruct-q4.gguf --a cpu --max-kl 0.1\n"
-                  "  phi3 compare -m phi-3-mini-4k-instruct --golden tests/goldens/phi3-mini/logits.npy --max-error 1e-4 \\\n"
+                  "  phi3 compare -m phi-3-mini-4k-instruct --golden tests/goldens/published/phi-3-mini-4k-instruct/logits.npy --max-error 1e-4 \\\n"
                   "      --ids \"1212 318 281 1672 2643 290 428 318 257 1332\"\n",
       .max_args = 1};
 }
