@@ -43,8 +43,10 @@ static bool score_step(struct perplexity *p, const int32_t *targets, int64_t row
   if (!forward_read(&p->en.forward, STAGE_LOGITS, p->logits, e)) return false;
   pool_for(p->pool, rows, 1, score_rows, &w);
   for (int64_t i = 0; i < rows; i++)
-    if (p->scores[p->done + i].bad) return err_set(e, "the logits that predict token %lld are NaN or infinite; run phi3 compare to see where that begins",
-                                                   (long long)(targets + i - p->ids.data));
+    if (p->scores[p->done + i].bad)
+      return err_set(
+          e, "the logits that predict token %lld are NaN or infinite; run phi3 compare to see where that begins",
+          (long long)(targets + i - p->ids.data));
   p->done += rows;
   return !p->writer.file || base_add(&p->writer, rows, e);
 }
@@ -88,11 +90,13 @@ static void set_head(struct perplexity *p) {
 
 static bool prepare(struct perplexity *p, struct err *e) {
   const struct engine_options *o = &p->options->engine;
-  int64_t longest = p->window < p->ids.count ? p->window : p->ids.count, chunk = o->chunk < longest ? o->chunk : longest;
+  int64_t longest = p->window < p->ids.count ? p->window : p->ids.count,
+          chunk = o->chunk < longest ? o->chunk : longest;
   if (!engine_start(&p->en, o, longest, 1, (int32_t)chunk, e)) return false;
   chunk = p->en.forward.backend->options.max_rows;
   set_head(p);
-  p->logits = mem_alloc((size_t)chunk * (size_t)p->en.model.config.vocab_size, sizeof *p->logits, "the logits; use a smaller --chunk", e);
+  p->logits = mem_alloc((size_t)chunk * (size_t)p->en.model.config.vocab_size, sizeof *p->logits,
+                        "the logits; use a smaller --chunk", e);
   if (p->logits) p->scores = mem_alloc((size_t)p->count, sizeof *p->scores, "the scores", e);
   if (p->scores) p->pool = pool_open((int)o->threads, e);
   return p->pool && (!p->options->save || base_create(&p->writer, p->options->save, &p->head, p->ids.data, chunk, e));

@@ -12,12 +12,13 @@ static char path[64];
 
 enum { VOCAB = 50, ROWS = 40 };
 
-// --- windows -------------------------------------------------------------------------------------------------------------------
+// --- windows ---
 
 static void windows_count_each_token_once(void **state) {
   (void)state;
   for (int round = 0; round < 5000; round++) {
-    int64_t tokens = 2 + (int64_t)(test_random(&seed) % 60), window = 2 + (int64_t)(test_random(&seed) % 70), stride = 1 + (int64_t)(test_random(&seed) % (uint64_t)window);
+    int64_t tokens = 2 + (int64_t)(test_random(&seed) % 60), window = 2 + (int64_t)(test_random(&seed) % 70),
+            stride = 1 + (int64_t)(test_random(&seed) % (uint64_t)window);
     int counted[64] = {0};
     int64_t before = -1, last = 0;
     for (struct span s = {0}; next_span(&s, tokens, window, stride); before = s.begin, last = s.end) {
@@ -29,7 +30,9 @@ static void windows_count_each_token_once(void **state) {
     assert_true(last == tokens && counted[0] == 0);
     for (int64_t t = 1; t < tokens; t++) {
       bool begins = stride == window && t % window == 0; // windows side by side: their first tokens are never predicted
-      if (counted[t] != !begins) fail_msg("%lld tokens, window %lld, stride %lld: token %lld is counted %d times", (long long)tokens, (long long)window, (long long)stride, (long long)t, counted[t]);
+      if (counted[t] != !begins)
+        fail_msg("%lld tokens, window %lld, stride %lld: token %lld is counted %d times", (long long)tokens,
+                 (long long)window, (long long)stride, (long long)t, counted[t]);
     }
   }
 }
@@ -45,11 +48,21 @@ static void windows_by_hand(void **state) {
   assert_false(next_span(&s, 7, 4, 2));
 }
 
-// --- files ---------------------------------------------------------------------------------------------------------------------
+// --- files ---
 
 static struct base_header head_of(uint32_t top) {
-  return (struct base_header){
-      .magic = "PHI3BAS", .version = BASE_VERSION, .vocab = VOCAB, .layers = 2, .hidden = 8, .top = top, .tokens = ROWS + 1, .window = 100, .stride = 50, .rows = ROWS, .model = "m", .device = "cpu"};
+  return (struct base_header){.magic = "PHI3BAS",
+                              .version = BASE_VERSION,
+                              .vocab = VOCAB,
+                              .layers = 2,
+                              .hidden = 8,
+                              .top = top,
+                              .tokens = ROWS + 1,
+                              .window = 100,
+                              .stride = 50,
+                              .rows = ROWS,
+                              .model = "m",
+                              .device = "cpu"};
 }
 
 static void random_rows(float *x, double spread) {
@@ -76,7 +89,8 @@ static void save(uint32_t top, const float *logits) {
   base_drop(&w);
 }
 
-// The divergence of whole rows lies between the estimate and the estimate with its bound, which is nothing when all is kept.
+// The divergence of whole rows lies between the estimate and the estimate with its bound, which is nothing when all is
+// kept.
 static void the_bound_holds(void **state) {
   (void)state;
   static const uint32_t tops[] = {1, 2, 5, 20, VOCAB - 1, VOCAB};
@@ -112,7 +126,8 @@ static void the_bound_holds(void **state) {
   }
 }
 
-// A bound that is never approached says nothing: with the left-out mass where the other model finds it least likely, it is.
+// A bound that is never approached says nothing: with the left-out mass where the other model finds it least likely, it
+// is.
 static void the_bound_is_reached(void **state) {
   (void)state;
   float p[ROWS * VOCAB], q[VOCAB];
@@ -177,21 +192,22 @@ static void broken_files_are_refused(void **state) {
       size_t at;
       uint32_t value;
       const char *says;
-    } changes[] = {{0, 0x20202020, "no base file"},
-                   {offsetof(struct base_header, version), BASE_VERSION + 1, "version 2"},
-                   {offsetof(struct base_header, vocab), 0, "header"},
-                   {offsetof(struct base_header, vocab), 0xffffffff, "header"},
-                   {offsetof(struct base_header, top), 0, "header"},
-                   {offsetof(struct base_header, top), VOCAB + 1, "header"},
-                   {offsetof(struct base_header, tokens) + 4, 0x7fffffff, "header"},
-                   {offsetof(struct base_header, rows) + 4, 0xffffffff, "header"},
-                   {offsetof(struct base_header, rows), ROWS - 1, "expected"},
-                   {offsetof(struct base_header, stride), 101, "header"},
-                   {records + 4, 0x7ff80000, "distribution of token 0"},                              // log of the sum: NaN
-                   {records + 12, 0x40000000, "distribution of token 0"},                             // mass 2
-                   {records + 20, 0xbff00000, "distribution of token 0"},                             // loss -1
-                   {records + 24, whole ? 0x7fc00000 : VOCAB, "distribution of token 0"},             // a NaN; an id beyond
-                   {records + 24 + 4, whole ? 0x7f800000 : 0xffffffff, "distribution of token 0"}};   // infinite; a negative id
+    } changes[] = {
+        {0, 0x20202020, "no base file"},
+        {offsetof(struct base_header, version), BASE_VERSION + 1, "version 2"},
+        {offsetof(struct base_header, vocab), 0, "header"},
+        {offsetof(struct base_header, vocab), 0xffffffff, "header"},
+        {offsetof(struct base_header, top), 0, "header"},
+        {offsetof(struct base_header, top), VOCAB + 1, "header"},
+        {offsetof(struct base_header, tokens) + 4, 0x7fffffff, "header"},
+        {offsetof(struct base_header, rows) + 4, 0xffffffff, "header"},
+        {offsetof(struct base_header, rows), ROWS - 1, "expected"},
+        {offsetof(struct base_header, stride), 101, "header"},
+        {records + 4, 0x7ff80000, "distribution of token 0"},                            // log of the sum: NaN
+        {records + 12, 0x40000000, "distribution of token 0"},                           // mass 2
+        {records + 20, 0xbff00000, "distribution of token 0"},                           // loss -1
+        {records + 24, whole ? 0x7fc00000 : VOCAB, "distribution of token 0"},           // a NaN; an id beyond
+        {records + 24 + 4, whole ? 0x7f800000 : 0xffffffff, "distribution of token 0"}}; // infinite; a negative id
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
       memcpy(bad, good, size);
       memcpy(bad + changes[i].at, &changes[i].value, 4);
@@ -236,8 +252,12 @@ static void what_was_not_finished_leaves_nothing(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(windows_count_each_token_once), cmocka_unit_test(windows_by_hand),      cmocka_unit_test(the_bound_holds),
-                                     cmocka_unit_test(the_bound_is_reached),          cmocka_unit_test(broken_files_are_refused), cmocka_unit_test(what_was_not_finished_leaves_nothing)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(windows_count_each_token_once),
+                                     cmocka_unit_test(windows_by_hand),
+                                     cmocka_unit_test(the_bound_holds),
+                                     cmocka_unit_test(the_bound_is_reached),
+                                     cmocka_unit_test(broken_files_are_refused),
+                                     cmocka_unit_test(what_was_not_finished_leaves_nothing)};
   seed = test_seed();
   snprintf(path, sizeof path, "/tmp/phi3-base-%ld", (long)getpid());
   return cmocka_run_group_tests(tests, NULL, NULL);

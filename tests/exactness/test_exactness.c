@@ -1,7 +1,7 @@
-// The same bits however the work is cut: with the key-value cache and without, in chunks, in pages of another size, with other
-// sequences beside it, after a shared prefix, again, with more threads, in another schedule. Every cut computes the logits of
-// every token of every golden case (random checkpoints of each feature, and the bundled model) and compares them with those of
-// one undivided pass. Argument: the device (tests/runtime/device.h).
+// The same bits however the work is cut: with the key-value cache and without, in chunks, in pages of another size,
+// with other sequences beside it, after a shared prefix, again, with more threads, in another schedule. Every cut
+// computes the logits of every token of every golden case (random checkpoints of each feature, and the bundled model)
+// and compares them with those of one undivided pass. Argument: the device (tests/runtime/device.h).
 #include "tests/runtime/device.h"
 #include "runtime/base/mem.h"
 #include "runtime/generate.h"
@@ -12,7 +12,8 @@ static uint64_t seed, schedule;
 
 enum { MOST_TOKENS = 320, GPU_TOKENS = 70, FP64_TOKENS = 40, SMALL_PAGE = 16, LARGE_PAGE = 48 };
 
-static const struct backend_options plain = {.threads = 2, .page_size = SMALL_PAGE, .num_pages = 160, .max_rows = MOST_TOKENS, .max_logits = MOST_TOKENS};
+static const struct backend_options plain = {
+    .threads = 2, .page_size = SMALL_PAGE, .num_pages = 160, .max_rows = MOST_TOKENS, .max_logits = MOST_TOKENS};
 
 // One golden case on the device, and what every cut must give.
 struct subject {
@@ -37,13 +38,14 @@ static void same(struct subject *s, const float *found, int64_t first, int64_t c
   const float *wanted = s->whole + first * s->vocab;
   int64_t i = first_difference(found, wanted, count * s->vocab);
   if (i >= 0)
-    fail_msg("%s on %s: %s: position %lld, id %lld: %.9g, undivided %.9g", s->golden->name, device_name, cut, (long long)(first + i / s->vocab), (long long)(i % s->vocab),
-             (double)found[i], (double)wanted[i]);
+    fail_msg("%s on %s: %s: position %lld, id %lld: %.9g, undivided %.9g", s->golden->name, device_name, cut,
+             (long long)(first + i / s->vocab), (long long)(i % s->vocab), (double)found[i], (double)wanted[i]);
   s->compared += count;
 }
 
 // Adds tokens to a sequence and compares their logits; another schedule each time.
-static void feed(struct subject *s, struct opened *o, struct sequence *q, int32_t first, int32_t count, const char *cut) {
+static void feed(struct subject *s, struct opened *o, struct sequence *q, int32_t first, int32_t count,
+                 const char *cut) {
   struct forward_input in = {q, s->ids + first, count, s->long_rope, LOGITS_ALL};
   device_schedule(++schedule);
   assert_ok(forward_run(&o->forward, &in, 1, &e));
@@ -55,11 +57,12 @@ static void in_chunks(struct subject *s, struct opened *o, int32_t chunk, const 
   struct sequence q = {0};
   char cut[64];
   snprintf(cut, sizeof cut, "%s of %d", what, chunk);
-  for (int32_t at = 0; at < s->count; at += chunk) feed(s, o, &q, at, s->count - at < chunk ? s->count - at : chunk, cut);
+  for (int32_t at = 0; at < s->count; at += chunk)
+    feed(s, o, &q, at, s->count - at < chunk ? s->count - at : chunk, cut);
   sequence_free(&q, &o->forward.pages);
 }
 
-// --- the cuts ------------------------------------------------------------------------------------------------------------------
+// --- the cuts ---
 
 // Undivided, after everything else that ran on the same backend.
 static void again(struct subject *s) {
@@ -67,7 +70,8 @@ static void again(struct subject *s) {
   in_chunks(s, &s->small, s->count, "a third run, one chunk");
 }
 
-// Around what makes a GPU choose other kernels, 1 and 2 (the norm fused in), 8 and 9, 16 and 17, and around pages and tiles.
+// Around what makes a GPU choose other kernels, 1 and 2 (the norm fused in), 8 and 9, 16 and 17, and around pages and
+// tiles.
 static void chunks(struct subject *s) {
   static const int32_t sizes[] = {1, 2, 3, 5, 8, 9, 16, 17, 31, 33, 64};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
@@ -76,7 +80,8 @@ static void chunks(struct subject *s) {
 
 static void pages(struct subject *s) {
   static const int32_t sizes[] = {1, 7, 17, MOST_TOKENS};
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) in_chunks(s, &s->large, sizes[i] < s->count ? sizes[i] : s->count, "larger pages, chunks");
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    in_chunks(s, &s->large, sizes[i] < s->count ? sizes[i] : s->count, "larger pages, chunks");
   if (!device_is_cpu()) return; // a GPU's pages are multiples of 16
   static const int32_t tokens[] = {1, 5, 7, 32};
   for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {
@@ -96,7 +101,9 @@ static void cache(struct subject *s) {
   session_init(&cached, &s->small.forward, true, 5);
   session_init(&uncached, &s->large.forward, false, 64);
   // A session's own length decides on longrope's factors, so it is compared where they are the whole text's.
-  int32_t first = s->long_rope ? s->small.model.config.original_max_positions + 1 : s->count > 60 ? s->count - 10 : s->count / 2;
+  int32_t first = s->long_rope    ? s->small.model.config.original_max_positions + 1
+                  : s->count > 60 ? s->count - 10
+                                  : s->count / 2;
   if (first < 1) first = 1;
   for (int32_t at = 0; at < s->count;) {
     int32_t n = at == 0 ? (first < s->count ? first : s->count) : 1;
@@ -111,7 +118,8 @@ static void cache(struct subject *s) {
   session_free(&uncached);
 }
 
-// A sequence that begins in another one's pages, at page edges and beside them; the pages it goes on in are copied first.
+// A sequence that begins in another one's pages, at page edges and beside them; the pages it goes on in are copied
+// first.
 static void prefix(struct subject *s) {
   static const int32_t lengths[] = {1, SMALL_PAGE - 1, SMALL_PAGE, SMALL_PAGE + 1, 2 * SMALL_PAGE - 1, 2 * SMALL_PAGE};
   struct opened *o = &s->small;
@@ -124,13 +132,15 @@ static void prefix(struct subject *s) {
     feed(s, o, &q, lengths[i], s->count - lengths[i], "after a shared prefix");
     sequence_free(&q, &o->forward.pages);
     assert_ok(sequence_share(&q, &from, lengths[i], &o->forward.pages, &e));
-    for (int32_t at = lengths[i]; at < s->count && at < lengths[i] + 3; at++) feed(s, o, &q, at, 1, "token by token after a shared prefix");
+    for (int32_t at = lengths[i]; at < s->count && at < lengths[i] + 3; at++)
+      feed(s, o, &q, at, 1, "token by token after a shared prefix");
     sequence_free(&q, &o->forward.pages);
   }
   sequence_free(&from, &o->forward.pages);
 }
 
-// Seven sequences of the same text at different places, in batches of random make-up; on every other step each gets one token.
+// Seven sequences of the same text at different places, in batches of random make-up; on every other step each gets one
+// token.
 static void batch(struct subject *s) {
   enum { SEQUENCES = 7 };
   struct opened *o = &s->small;
@@ -176,10 +186,12 @@ static void schedules(struct subject *s) {
   for (int i = 0; i < 8; i++) in_chunks(s, &s->small, s->count, "another schedule, one chunk");
 }
 
-// --- walking them --------------------------------------------------------------------------------------------------------------
+// --- walking them ---
 
 static int32_t tokens_of(const struct golden *g) {
-  int32_t n = (int32_t)g->ids.shape[0], most = strcmp(device_name, "cpu:fp64") == 0 ? FP64_TOKENS : device_is_cpu() ? MOST_TOKENS : GPU_TOKENS;
+  int32_t n = (int32_t)g->ids.shape[0], most = strcmp(device_name, "cpu:fp64") == 0 ? FP64_TOKENS
+                                               : device_is_cpu()                    ? MOST_TOKENS
+                                                                                    : GPU_TOKENS;
   return n < most ? n : most;
 }
 
@@ -212,7 +224,8 @@ static void close_subject(struct subject *s) {
 static const struct {
   const char *name;
   void (*run)(struct subject *s);
-} cuts[] = {{"again", again}, {"chunks", chunks}, {"pages", pages}, {"cache", cache}, {"prefix", prefix}, {"batch", batch}, {"threads", threads}, {"schedules", schedules}};
+} cuts[] = {{"again", again},   {"chunks", chunks}, {"pages", pages},     {"cache", cache},
+            {"prefix", prefix}, {"batch", batch},   {"threads", threads}, {"schedules", schedules}};
 enum { CUTS = sizeof cuts / sizeof *cuts };
 
 static void walk(const struct golden *g, void *ctx) {
@@ -233,7 +246,8 @@ static void every_cut_gives_the_undivided_bits(void **state) {
   int cases = goldens_each(walk, rows);
   for (int i = 0; i < CUTS; i++) {
     bool applies = (cuts[i].run != threads || device_is_cpu()) && (cuts[i].run != schedules || device_is_virtual());
-    printf("%-10s %7lld rows of logits compared%s\n", cuts[i].name, (long long)rows[i], applies ? "" : " (not on this device)");
+    printf("%-10s %7lld rows of logits compared%s\n", cuts[i].name, (long long)rows[i],
+           applies ? "" : " (not on this device)");
     assert_true(applies == (rows[i] > 0));
   }
   printf("%d cases on %s\n", cases, device_name);
@@ -251,7 +265,8 @@ static void one_bit_is_seen(void **state) {
 }
 
 int main(int argc, char **argv) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(one_bit_is_seen), cmocka_unit_test(every_cut_gives_the_undivided_bits)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(one_bit_is_seen),
+                                     cmocka_unit_test(every_cut_gives_the_undivided_bits)};
   device_choose(argc, argv);
   seed = test_seed();
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-// The device that a test program was told to run on, by its first argument: cpu (the default), cpu:f16, cpu:fp64, vgpu, or cuda.
+// The device that a test program was told to run on, by its first argument: cpu (the default), cpu:f16, cpu:fp64, vgpu,
+// or cuda.
 #pragma once
 #include "tests/test.h"
 #include "tests/runtime/goldens.h"

@@ -1,5 +1,5 @@
-// The lockstep of two backends: what is planted in one operation of one layer is found there and, fed with the reference's
-// values, nowhere else. Argument: the device that plays b.
+// The lockstep of two backends: what is planted in one operation of one layer is found there and, fed with the
+// reference's values, nowhere else. Argument: the device that plays b.
 #include "tests/runtime/device.h"
 #include "runtime/base/half.h"
 #include "runtime/base/mem.h"
@@ -10,9 +10,10 @@ static struct err e;
 
 enum { TOKENS = 23 };
 
-static const struct backend_options plain = {.threads = 2, .page_size = 16, .num_pages = 16, .max_rows = 64, .max_logits = 64};
+static const struct backend_options plain = {
+    .threads = 2, .page_size = 16, .num_pages = 16, .max_rows = 64, .max_logits = 64};
 
-// --- a backend with a mistake --------------------------------------------------------------------------------------------------
+// --- a backend with a mistake ---
 
 static struct plant {
   enum compare_point point;
@@ -33,7 +34,8 @@ static void spoil(float *x, int64_t rows, int64_t width) {
 static bool planted(enum compare_point p, int32_t layer) { return plant.point == p && plant.layer == layer; }
 
 static float *room(const struct backend *b) {
-  int64_t widest = (int64_t)b->model->config.intermediate_size + b->model->config.hidden_size + 2ll * b->model->config.num_heads * b->model->config.head_dim;
+  int64_t widest = (int64_t)b->model->config.intermediate_size + b->model->config.hidden_size +
+                   2ll * b->model->config.num_heads * b->model->config.head_dim;
   float *x = mem_alloc((size_t)(b->options.max_rows * widest), sizeof *x, "a stage", &e);
   assert_non_null(x);
   return x;
@@ -58,31 +60,40 @@ static bool spoil_cache(struct backend *b, const struct step *s, int32_t layer, 
   return ok;
 }
 
-static int64_t heads_width(const struct backend *b) { return (int64_t)b->model->config.num_heads * b->model->config.head_dim; }
+static int64_t heads_width(const struct backend *b) {
+  return (int64_t)b->model->config.num_heads * b->model->config.head_dim;
+}
 
 static bool bad_embed(struct backend *b, const struct step *s, struct err *er) {
-  return plant.good->embed(b, s, er) && (plant.point != POINT_EMBED || spoil_stage(b, s, STAGE_HIDDEN, b->model->config.hidden_size, er));
+  return plant.good->embed(b, s, er) &&
+         (plant.point != POINT_EMBED || spoil_stage(b, s, STAGE_HIDDEN, b->model->config.hidden_size, er));
 }
 
 static bool bad_attention_in(struct backend *b, const struct step *s, int32_t layer, struct err *er) {
-  return plant.good->attention_in(b, s, layer, er) && (!planted(POINT_QUERY, layer) || spoil_stage(b, s, STAGE_QUERY, heads_width(b), er)) &&
-         (!planted(POINT_KEYS, layer) || spoil_cache(b, s, layer, true, er)) && (!planted(POINT_VALUES, layer) || spoil_cache(b, s, layer, false, er));
+  return plant.good->attention_in(b, s, layer, er) &&
+         (!planted(POINT_QUERY, layer) || spoil_stage(b, s, STAGE_QUERY, heads_width(b), er)) &&
+         (!planted(POINT_KEYS, layer) || spoil_cache(b, s, layer, true, er)) &&
+         (!planted(POINT_VALUES, layer) || spoil_cache(b, s, layer, false, er));
 }
 
 static bool bad_attention(struct backend *b, const struct step *s, int32_t layer, struct err *er) {
-  return plant.good->attention(b, s, layer, er) && (!planted(POINT_ATTENTION, layer) || spoil_stage(b, s, STAGE_MIXED, heads_width(b), er));
+  return plant.good->attention(b, s, layer, er) &&
+         (!planted(POINT_ATTENTION, layer) || spoil_stage(b, s, STAGE_MIXED, heads_width(b), er));
 }
 
 static bool bad_attention_out(struct backend *b, const struct step *s, int32_t layer, struct err *er) {
-  return plant.good->attention_out(b, s, layer, er) && (!planted(POINT_ATTENTION_OUT, layer) || spoil_stage(b, s, STAGE_HIDDEN, b->model->config.hidden_size, er));
+  return plant.good->attention_out(b, s, layer, er) &&
+         (!planted(POINT_ATTENTION_OUT, layer) || spoil_stage(b, s, STAGE_HIDDEN, b->model->config.hidden_size, er));
 }
 
 static bool bad_mlp_in(struct backend *b, const struct step *s, int32_t layer, struct err *er) {
-  return plant.good->mlp_in(b, s, layer, er) && (!planted(POINT_MLP_IN, layer) || spoil_stage(b, s, STAGE_MLP, b->model->config.intermediate_size, er));
+  return plant.good->mlp_in(b, s, layer, er) &&
+         (!planted(POINT_MLP_IN, layer) || spoil_stage(b, s, STAGE_MLP, b->model->config.intermediate_size, er));
 }
 
 static bool bad_mlp_out(struct backend *b, const struct step *s, int32_t layer, struct err *er) {
-  return plant.good->mlp_out(b, s, layer, er) && (!planted(POINT_MLP_OUT, layer) || spoil_stage(b, s, STAGE_HIDDEN, b->model->config.hidden_size, er));
+  return plant.good->mlp_out(b, s, layer, er) &&
+         (!planted(POINT_MLP_OUT, layer) || spoil_stage(b, s, STAGE_HIDDEN, b->model->config.hidden_size, er));
 }
 
 // The last operation's results are nobody's input: they are spoiled as they are read.
@@ -105,7 +116,7 @@ static void plant_in(struct backend *b, enum compare_point p, int32_t layer, flo
   b->ops = &plant.ops;
 }
 
-// --- running -------------------------------------------------------------------------------------------------------------------
+// --- running ---
 
 struct pair {
   struct model model;
@@ -150,7 +161,8 @@ static void run_some(struct pair *p, int32_t chunk) {
   run_ids(p, ids, TOKENS, chunk, false);
 }
 
-typedef void (*cell_fn)(const struct pair *p, const struct compare_cell *c, int32_t layer, enum compare_point point, double gate, void *ctx);
+typedef void (*cell_fn)(const struct pair *p, const struct compare_cell *c, int32_t layer, enum compare_point point,
+                        double gate, void *ctx);
 
 static int each_cell(const struct pair *p, cell_fn fn, void *ctx) {
   struct compare_gates gates = compare_gates_of(compare_kind_of(p->lockstep), p->lockstep->feed);
@@ -158,7 +170,8 @@ static int each_cell(const struct pair *p, cell_fn fn, void *ctx) {
   for (int32_t layer = 0; layer < p->model.config.num_layers; layer++)
     for (int point = 0; point < POINT_COUNT; point++) {
       if (layer > 0 && !compare_point_in_layer((enum compare_point)point)) continue;
-      fn(p, lockstep_cell(p->lockstep, layer, (enum compare_point)point), layer, (enum compare_point)point, gates.nmse[point], ctx);
+      fn(p, lockstep_cell(p->lockstep, layer, (enum compare_point)point), layer, (enum compare_point)point,
+         gates.nmse[point], ctx);
       n++;
     }
   return n;
@@ -170,13 +183,15 @@ struct closeness {
   enum compare_point point;
 };
 
-static void must_pass(const struct pair *p, const struct compare_cell *c, int32_t layer, enum compare_point point, double gate, void *ctx) {
+static void must_pass(const struct pair *p, const struct compare_cell *c, int32_t layer, enum compare_point point,
+                      double gate, void *ctx) {
   struct closeness *close = ctx;
   if (c->count == 0) fail_msg("%s: layer %d: %s was not looked at", close->name, layer, compare_point_names[point]);
-  if (!(c->reference > 0)) fail_msg("%s: layer %d: %s is zero everywhere", close->name, layer, compare_point_names[point]);
+  if (!(c->reference > 0))
+    fail_msg("%s: layer %d: %s is zero everywhere", close->name, layer, compare_point_names[point]);
   if (!compare_cell_passes(c, gate))
-    fail_msg("%s: layer %d: %s: NMSE %g, gate %g, %lld bad, feed %d", close->name, layer, compare_point_names[point], compare_nmse(c), gate, (long long)c->num_bad,
-             p->lockstep->feed);
+    fail_msg("%s: layer %d: %s: NMSE %g, gate %g, %lld bad, feed %d", close->name, layer, compare_point_names[point],
+             compare_nmse(c), gate, (long long)c->num_bad, p->lockstep->feed);
   if (compare_nmse(c) / gate > close->worst) *close = (struct closeness){close->name, compare_nmse(c) / gate, point};
 }
 
@@ -187,22 +202,25 @@ static bool comes_before(int32_t layer, enum compare_point point) {
   return layer < plant.layer || (layer == plant.layer && point < plant.point);
 }
 
-static void only_planted_fails(const struct pair *p, const struct compare_cell *c, int32_t layer, enum compare_point point, double gate, void *ctx) {
+static void only_planted_fails(const struct pair *p, const struct compare_cell *c, int32_t layer,
+                               enum compare_point point, double gate, void *ctx) {
   bool here = point == plant.point && layer == plant.layer, own = p->lockstep->feed == FEED_OWN;
   (void)ctx;
-  if (here && compare_cell_passes(c, gate)) fail_msg("%s of layer %d passes though it is wrong: NMSE %g", compare_point_names[point], layer, compare_nmse(c));
+  if (here && compare_cell_passes(c, gate))
+    fail_msg("%s of layer %d passes though it is wrong: NMSE %g", compare_point_names[point], layer, compare_nmse(c));
   if (!here && (!own || comes_before(layer, point)) && !compare_cell_passes(c, gate))
-    fail_msg("%s of layer %d fails, NMSE %g, but the mistake is in %s of layer %d", compare_point_names[point], layer, compare_nmse(c), compare_point_names[plant.point],
-             plant.layer);
+    fail_msg("%s of layer %d fails, NMSE %g, but the mistake is in %s of layer %d", compare_point_names[point], layer,
+             compare_nmse(c), compare_point_names[plant.point], plant.layer);
 }
 
-static void is_not_worse(const struct pair *p, const struct compare_cell *c, int32_t layer, enum compare_point point, double gate, void *ctx) {
+static void is_not_worse(const struct pair *p, const struct compare_cell *c, int32_t layer, enum compare_point point,
+                         double gate, void *ctx) {
   (void)p, (void)gate;
   double *most = ctx;
   if (!(point == plant.point && layer == plant.layer)) *most = fmax(*most, compare_nmse(c));
 }
 
-// --- tests ---------------------------------------------------------------------------------------------------------------------
+// --- tests ---
 
 static void each_planted_mistake(float factor, enum compare_feed feed) {
   for (int point = 0; point < POINT_COUNT; point++)
@@ -215,7 +233,8 @@ static void each_planted_mistake(float factor, enum compare_feed feed) {
       each_cell(&p, only_planted_fails, NULL);
       double others = 0, here = compare_nmse(lockstep_cell(p.lockstep, layer, (enum compare_point)point));
       each_cell(&p, is_not_worse, &others);
-      if (feed == FEED_REFERENCE && !(here > others)) fail_msg("%s of layer %d is not the worst: %g, another %g", compare_point_names[point], layer, here, others);
+      if (feed == FEED_REFERENCE && !(here > others))
+        fail_msg("%s of layer %d is not the worst: %g, another %g", compare_point_names[point], layer, here, others);
       pair_close(&p);
     }
 }
@@ -288,10 +307,12 @@ static void check_gates(const struct golden *g, void *ctx) {
     run_ids(&p, g->ids.data, n < 4 ? n : 4, 1, false);
     struct closeness close = {.name = g->name};
     each_cell(&p, must_pass, &close);
-    printf("%-22s feed %-9s nearest to its gate: %-20s %.2f of it\n", g->name, feed == FEED_OWN ? "own" : "reference", compare_point_names[close.point], close.worst);
+    printf("%-22s feed %-9s nearest to its gate: %-20s %.2f of it\n", g->name, feed == FEED_OWN ? "own" : "reference",
+           compare_point_names[close.point], close.worst);
     struct compare_gates gates = compare_gates_of(compare_kind_of(p.lockstep), (enum compare_feed)feed);
     if (!compare_logits_pass(&p.lockstep->logits, &gates))
-      fail_msg("%s: mean divergence %g of %lld rows", g->name, p.lockstep->logits.divergence / (double)p.lockstep->logits.rows, (long long)p.lockstep->logits.rows);
+      fail_msg("%s: mean divergence %g of %lld rows", g->name,
+               p.lockstep->logits.divergence / (double)p.lockstep->logits.rows, (long long)p.lockstep->logits.rows);
     pair_close(&p);
   }
   ++*(int *)ctx;
@@ -304,9 +325,11 @@ static void all_goldens_are_within_the_gates(void **state) {
   assert_true(cases > 0);
 }
 
-static void has_no_error(const struct pair *p, const struct compare_cell *c, int32_t layer, enum compare_point point, double gate, void *ctx) {
+static void has_no_error(const struct pair *p, const struct compare_cell *c, int32_t layer, enum compare_point point,
+                         double gate, void *ctx) {
   (void)p, (void)gate, (void)ctx;
-  if (c->count == 0 || c->error != 0 || c->num_bad || compare_nmse(c) != 0) fail_msg("%s of layer %d: error %g", compare_point_names[point], layer, c->error);
+  if (c->count == 0 || c->error != 0 || c->num_bad || compare_nmse(c) != 0)
+    fail_msg("%s of layer %d: error %g", compare_point_names[point], layer, c->error);
 }
 
 // The same arithmetic with other threads: nothing differs, and what is read after `write` is what was written.
@@ -346,10 +369,12 @@ static void what_is_written_is_read(void **state) {
   int32_t ids[40] = {0};
   struct forward_input in[2] = {{&s[0], ids, 13, false, LOGITS_NONE}, {&s[1], ids, 20, false, LOGITS_NONE}};
   assert_ok(forward_run(&o.forward, in, 2, &e));
-  int64_t widths[] = {c->hidden_size, heads_width(b), heads_width(b), c->intermediate_size}, kv = (int64_t)c->num_kv_heads * c->head_dim;
+  int64_t widths[] = {c->hidden_size, heads_width(b), heads_width(b), c->intermediate_size},
+          kv = (int64_t)c->num_kv_heads * c->head_dim;
   const enum stage stages[] = {STAGE_HIDDEN, STAGE_QUERY, STAGE_MIXED, STAGE_MLP};
   float x[40 * 512], y[40 * 512];
-  for (int i = 0; i < 40 * 512; i++) x[i] = f16_to_f32((uint16_t)(test_random(&seed) % 0x7800)); // finite and not negative
+  for (int i = 0; i < 40 * 512; i++)
+    x[i] = f16_to_f32((uint16_t)(test_random(&seed) % 0x7800)); // finite and not negative
   for (int i = 0; i < 4; i++) {
     assert_true(widths[i] <= 512);
     assert_ok(b->ops->write(b, &o.forward.step, stages[i], x, &e));
@@ -375,9 +400,12 @@ static void pages_can_be_rebuilt_from_what_was_read(void **state) {
   int32_t ids[24], other[24] = {0};
   for (int i = 0; i < 24; i++) ids[i] = (i * 13 + 5) % (int32_t)vocab;
   struct sequence s = {0}, t = {0};
-  float *keys = mem_alloc((size_t)(2 * 23 * kv), sizeof *keys, "keys", &e), *logits = mem_alloc((size_t)(2 * vocab), sizeof *logits, "logits", &e);
-  for (int i = 0; i < 2; i++) { // the second sequence begins with other tokens, but gets the first one's keys and values
-    struct forward_input begin = {i ? &t : &s, i ? other : ids, 23, false, LOGITS_NONE}, last = {i ? &t : &s, ids + 23, 1, false, LOGITS_LAST};
+  float *keys = mem_alloc((size_t)(2 * 23 * kv), sizeof *keys, "keys", &e),
+        *logits = mem_alloc((size_t)(2 * vocab), sizeof *logits, "logits", &e);
+  for (int i = 0; i < 2;
+       i++) { // the second sequence begins with other tokens, but gets the first one's keys and values
+    struct forward_input begin = {i ? &t : &s, i ? other : ids, 23, false, LOGITS_NONE},
+                         last = {i ? &t : &s, ids + 23, 1, false, LOGITS_LAST};
     assert_ok(forward_run(&o.forward, &begin, 1, &e));
     if (i == 0) assert_ok(b->ops->read_cache(b, &o.forward.step, 0, keys, keys + 23 * kv, &e));
     else assert_ok(b->ops->write_cache(b, &o.forward.step, 0, keys, keys + 23 * kv, &e));

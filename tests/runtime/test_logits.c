@@ -7,11 +7,12 @@ static uint64_t seed;
 
 static void by_hand(void **state) {
   (void)state;
-  const float p[] = {logf(0.5f), logf(0.5f)}, q[] = {logf(0.25f), logf(0.75f)}, none[] = {-INFINITY, 0}, inf[] = {-INFINITY, -INFINITY};
+  const float p[] = {logf(0.5f), logf(0.5f)}, q[] = {logf(0.25f), logf(0.75f)}, none[] = {-INFINITY, 0},
+              inf[] = {-INFINITY, -INFINITY};
   assert_true(fabs(logits_log_sum(p, 2)) < 1e-7);
   assert_true(fabs(logits_divergence(p, q, 2) - (0.5 * log(0.5 / 0.25) + 0.5 * log(0.5 / 0.75))) < 1e-7);
   assert_true(logits_divergence(p, p, 2) == 0);
-  assert_true(isinf(logits_divergence(p, none, 2)));            // q rules out what p does not
+  assert_true(isinf(logits_divergence(p, none, 2)));                // q rules out what p does not
   assert_true(fabs(logits_divergence(none, p, 2) - log(2)) < 1e-7); // what p rules out does not count
   assert_true(logits_log_sum(inf, 2) == -INFINITY);
   const float large[] = {10000, 10000}, small[] = {-10000, -10001};
@@ -71,12 +72,14 @@ static void divergence_is_the_definition(void **state) {
     }
     for (int i = 0; i < N; i++) d += expl(p[i]) / ps * (logl(expl(p[i]) / ps) - logl(expl(q[i]) / qs));
     double found = logits_divergence(p, q, N);
-    if (!(fabs(found - (double)d) <= 1e-13 * (1 + (double)d))) fail_msg("round %d: %.17g, expected %.17g", round, found, (double)d);
+    if (!(fabs(found - (double)d) <= 1e-13 * (1 + (double)d)))
+      fail_msg("round %d: %.17g, expected %.17g", round, found, (double)d);
   }
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(by_hand), cmocka_unit_test(bad_logits_are_found_first), cmocka_unit_test(the_largest_come_in_order),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(by_hand), cmocka_unit_test(bad_logits_are_found_first),
+                                     cmocka_unit_test(the_largest_come_in_order),
                                      cmocka_unit_test(divergence_is_the_definition)};
   seed = test_seed();
   return cmocka_run_group_tests(tests, NULL, NULL);
