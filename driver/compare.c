@@ -111,8 +111,7 @@ static bool report(struct compare *c, struct err *e) {
   if (!lines) return false;
   bool ok = !c->options->json || compare_write_json(c, lines, count, c->options->json, e);
   ok = ok && (!c->options->heatmap || compare_write_heatmap(c, lines, count, c->options->heatmap, e));
-  if (ok) compare_print(c, lines, count);
-  ok = ok && compare_verdict(c, lines, count, e);
+  ok = ok && compare_print(c, lines, count, e) && compare_verdict(c, lines, count, e);
   mem_free(lines);
   return ok;
 }

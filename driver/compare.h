@@ -56,7 +56,7 @@ const char *compare_line_name(const struct compare_line *l, char out[COMPARE_NAM
 // "cpu fp64", "vgpu".
 const char *compare_backend_name(const struct backend *b, char out[COMPARE_NAME]);
 
-void compare_print(const struct compare *c, const struct compare_line *lines, int64_t count);
+bool compare_print(const struct compare *c, const struct compare_line *lines, int64_t count, struct err *e);
 bool compare_write_json(const struct compare *c, const struct compare_line *lines, int64_t count, const char *path,
                         struct err *e);
 bool compare_write_heatmap(const struct compare *c, const struct compare_line *lines, int64_t count, const char *path,

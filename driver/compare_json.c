@@ -50,13 +50,14 @@ bool compare_write_json(const struct compare *c, const struct compare_line *line
   json_use_mem();
   struct err why;
   json_t *root = origin_json(c->command_line), *all = json_array();
-  for (int64_t i = 0; i < count; i++) json_array_append_new(all, line_json(&lines[i]));
-  int bad = json_object_update_new(root, json_pack("{s:o, s:o, s:I, s:I, s:s, s:b, s:o, s:o, s:o}", "a",
-                                                   side_json(c->lockstep->a), "b", side_json(c->lockstep->b), "tokens",
-                                                   (json_int_t)c->ids.count, "chunk", (json_int_t)c->options->a.chunk,
-                                                   "feed", c->options->feed == FEED_REFERENCE ? "reference" : "own",
-                                                   "passes", compare_verdict(c, lines, count, &why), "operations", all,
-                                                   "logits", logits_json(c), "greedy", greedy_json(c)));
+  int bad = 0;
+  for (int64_t i = 0; i < count; i++) bad |= json_array_append_new(all, line_json(&lines[i]));
+  bad |= json_object_update_new(root, json_pack("{s:o, s:o, s:I, s:I, s:s, s:b, s:o, s:o, s:o}", "a",
+                                                side_json(c->lockstep->a), "b", side_json(c->lockstep->b), "tokens",
+                                                (json_int_t)c->ids.count, "chunk", (json_int_t)c->options->a.chunk,
+                                                "feed", c->options->feed == FEED_REFERENCE ? "reference" : "own",
+                                                "passes", compare_verdict(c, lines, count, &why), "operations", all,
+                                                "logits", logits_json(c), "greedy", greedy_json(c)));
   bool ok = bad ? err_no_memory(e, 0, "the JSON") : json_write_file(path, root, e);
   json_decref(root);
   return ok;

@@ -25,11 +25,10 @@ static void print_line(const struct compare_line *l) {
          (double)c->largest_a, 100 * (double)fmaxf(c->largest_a, c->largest_b) / largest_half);
 }
 
-static void print_table(const struct compare *c, const struct compare_line *lines, int64_t count) {
+static bool print_table(const struct compare *c, const struct compare_line *lines, int64_t count, struct err *e) {
   struct compare_line *sorted = NULL;
-  struct err e;
   int64_t shown = count < c->options->top ? count : c->options->top;
-  if (!(sorted = mem_alloc((size_t)count, sizeof *sorted, "the table", &e))) return; // the verdict still tells
+  if (!(sorted = mem_alloc((size_t)count, sizeof *sorted, "the table", e))) return false;
   memcpy(sorted, lines, (size_t)count * sizeof *sorted);
   compare_sort(sorted, count);
   printf("\n%lld of %lld operations, worst first\n\n%-6s%5s  %-20s%10s%10s%11s%14s%16s%16s%11s%10s\n", (long long)shown,
@@ -37,6 +36,7 @@ static void print_table(const struct compare *c, const struct compare_line *line
          "of fp16");
   for (int64_t i = 0; i < shown; i++) print_line(&sorted[i]);
   mem_free(sorted);
+  return true;
 }
 
 static void print_piece(const struct compare *c, const char *who, int32_t id) {
@@ -83,7 +83,7 @@ static void print_logits(const struct compare *c) {
   printf("; of the best five %.2f %%\n", 100 * (double)l->same_five / (rows * five));
 }
 
-void compare_print(const struct compare *c, const struct compare_line *lines, int64_t count) {
+bool compare_print(const struct compare *c, const struct compare_line *lines, int64_t count, struct err *e) {
   char a[COMPARE_NAME], b[COMPARE_NAME];
   const struct config *m = &c->en.model.config;
   printf("a           %s, the reference: %s\n", compare_backend_name(c->lockstep->a, a), c->en.model.path);
@@ -97,7 +97,8 @@ void compare_print(const struct compare *c, const struct compare_line *lines, in
                                  ? "reference: each operation's error is its own; errors of attention_out and mlp_out "
                                    "are relative to what they add"
                                  : "own: errors pile up from operation to operation");
-  print_table(c, lines, count);
+  if (!print_table(c, lines, count, e)) return false;
   print_logits(c);
   print_greedy(c);
+  return true;
 }

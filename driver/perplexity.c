@@ -158,16 +158,6 @@ static bool run(struct perplexity *p, struct err *e) {
   return perplexity_verdict(p, &f, e);
 }
 
-static void release(struct perplexity *p) {
-  base_drop(&p->writer);
-  base_close(&p->base);
-  pool_close(p->pool);
-  mem_free(p->logits);
-  mem_free(p->scores);
-  ids_free(&p->ids);
-  engine_close(&p->en);
-}
-
 int cmd_perplexity(int argc, char **argv) {
   struct perplexity_options o = {
       .engine = engine_defaults(), .top = DEFAULT_TOP, .max_divergence = -1, .min_same_top = -1};
@@ -181,7 +171,7 @@ int cmd_perplexity(int argc, char **argv) {
   char *line = origin_command_line(argc, argv, &e);
   struct perplexity p = {.options = &o, .command_line = line};
   bool ok = line && run(&p, &e);
-  release(&p);
+  perplexity_free(&p);
   mem_free(line);
   return ok ? EXIT_OK : failure(&c, &e);
 }

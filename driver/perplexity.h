@@ -97,6 +97,7 @@ struct perplexity {
 
 // Computes all scores, and saves the base. `p` has options, engine, ids, and, with --against, base set.
 bool perplexity_run(struct perplexity *p, struct err *e);
+void perplexity_free(struct perplexity *p);
 
 struct estimate {
   double mean, error; // standard error of the mean, as if tokens were independent

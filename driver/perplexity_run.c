@@ -115,3 +115,13 @@ bool perplexity_run(struct perplexity *p, struct err *e) {
   p->seconds = now_seconds() - start;
   return ok && (!p->options->save || base_finish(&p->writer, e));
 }
+
+void perplexity_free(struct perplexity *p) {
+  base_drop(&p->writer);
+  base_close(&p->base);
+  pool_close(p->pool);
+  mem_free(p->logits);
+  mem_free(p->scores);
+  ids_free(&p->ids);
+  engine_close(&p->en);
+}
