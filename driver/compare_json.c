@@ -23,7 +23,7 @@ static json_t *line_json(const struct compare_line *l) {
 static json_t *side_json(const struct backend *b) {
   char name[COMPARE_NAME];
   return json_pack("{s:s, s:o}", "device", compare_backend_name(b, name), "model",
-                   json_or_null(json_string(b->model->path)));
+                   json_or_null(json_string(origin_model(b->model->path))));
 }
 
 static json_t *logits_json(const struct compare *c) {

@@ -25,6 +25,11 @@ char *origin_command_line(int argc, char **argv, struct err *e) {
   return text;
 }
 
+const char *origin_model(const char *path) {
+  const char *name = strrchr(path, '/');
+  return name && name[1] ? name + 1 : path;
+}
+
 json_t *json_or_null(json_t *j) { return j ? j : json_null(); }
 
 json_t *origin_json(const char *command_line) {

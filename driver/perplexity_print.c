@@ -112,7 +112,7 @@ bool perplexity_write_json(const struct perplexity *p, const struct perplexity_f
   json_t *root = origin_json(p->command_line);
   int bad = json_object_update_new(
       root, json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:b}", "model",
-                      json_or_null(json_string(p->en.model.path)), "device",
+                      json_or_null(json_string(origin_model(p->en.model.path))), "device",
                       compare_backend_name(p->en.forward.backend, device), "tokens", (json_int_t)p->ids.count, "window",
                       (json_int_t)p->window, "stride", (json_int_t)p->stride, "counted", (json_int_t)p->count, "loss",
                       estimate_json(f->loss), "perplexity", estimate_json(f->perplexity), "against", against_json(p, f),

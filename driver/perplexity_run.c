@@ -1,5 +1,6 @@
 #include "driver/perplexity.h"
 #include "driver/compare.h"
+#include "driver/origin.h"
 #include "runtime/base/mem.h"
 #include "runtime/logits.h"
 #include <math.h>
@@ -70,7 +71,6 @@ static bool run_span(struct perplexity *p, const struct span *s, struct err *e) 
 
 static void set_head(struct perplexity *p) {
   const struct config *c = &p->en.model.config;
-  const char *path = p->en.model.path, *name = strrchr(path, '/');
   int64_t top = p->options->top;
   char device[COMPARE_NAME];
   compare_backend_name(p->en.forward.backend, device);
@@ -84,7 +84,7 @@ static void set_head(struct perplexity *p) {
                                  .window = p->window,
                                  .stride = p->stride,
                                  .rows = p->count};
-  snprintf(p->head.model, sizeof p->head.model, "%.60s", name && name[1] ? name + 1 : path);
+  snprintf(p->head.model, sizeof p->head.model, "%.60s", origin_model(p->en.model.path));
   snprintf(p->head.device, sizeof p->head.device, "%.30s", device);
 }
 
