@@ -25,6 +25,11 @@ char *origin_command_line(int argc, char **argv, struct err *e) {
   return text;
 }
 
+const char *origin_model(const char *path) {
+  const char *name = strrchr(path, '/');
+  return name && name[1] ? name + 1 : path;
+}
+
 json_t *json_or_null(json_t *j) { return j ? j : json_null(); }
 
 json_t *origin_json(const char *command_line) {
@@ -34,8 +39,9 @@ json_t *origin_json(const char *command_line) {
   struct tm utc;
   machine_read(&m);
   strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-  return json_pack("{s:o, s:s, s:{s:s, s:s, s:s, s:s}, s:{s:o, s:i, s:I, s:I, s:o}}", "command", json_or_null(json_string(command_line)), "date", date,
-                   "build", "version", PHI3_VERSION, "commit", phi3_commit, "compiler", compiler, "type", PHI3_BUILD_TYPE, "machine", "cpu",
-                   json_or_null(json_string(m.cpu)), "cores", m.cores, "memory_bytes", (json_int_t)m.memory_bytes, "cache_bytes", (json_int_t)m.cache_bytes,
-                   "os", json_or_null(json_string(m.os)));
+  return json_pack("{s:o, s:s, s:{s:s, s:s, s:s, s:s}, s:{s:o, s:i, s:I, s:I, s:o}}", "command",
+                   json_or_null(json_string(command_line)), "date", date, "build", "version", PHI3_VERSION, "commit",
+                   phi3_commit, "compiler", compiler, "type", PHI3_BUILD_TYPE, "machine", "cpu",
+                   json_or_null(json_string(m.cpu)), "cores", m.cores, "memory_bytes", (json_int_t)m.memory_bytes,
+                   "cache_bytes", (json_int_t)m.cache_bytes, "os", json_or_null(json_string(m.os)));
 }

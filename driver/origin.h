@@ -6,5 +6,7 @@
 char *origin_command_line(int argc, char **argv, struct err *e);
 // {command, date, build, machine}; NULL without memory.
 json_t *origin_json(const char *command_line);
+// The last part of a model's path: what a published file says of it.
+const char *origin_model(const char *path);
 // NULL becomes null: Jansson knows neither infinities nor text that is not UTF-8.
 json_t *json_or_null(json_t *j);
