@@ -64,8 +64,11 @@ static bool load_images(struct gpu_device *d, struct err *e) {
 
 static bool find_kernels(struct gpu_device *d, struct err *e) {
   for (int k = 0; k < KERNEL_COUNT; k++) {
-    for (int32_t i = 0; i < d->num_modules && !d->kernels[k]; i++)
-      if (d->cuda.get_function(&d->kernels[k], d->modules[i], names[k])) d->kernels[k] = NULL;
+    for (int32_t i = 0; i < d->num_modules && !d->kernels[k]; i++) {
+      cu_result r = d->cuda.get_function(&d->kernels[k], d->modules[i], names[k]);
+      if (r) d->kernels[k] = NULL;
+      if (r != CU_ERROR_NOT_FOUND && !cuda_check(&d->cuda, r, "looking a kernel up", e)) return false;
+    }
     if (!d->kernels[k]) return err_set(e, "kernel %s is in none of the embedded images; the build is incomplete", names[k]);
   }
   return true;

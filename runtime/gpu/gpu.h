@@ -111,6 +111,7 @@ struct gpu_step_arrays gpu_step_layout(const struct backend_options *o);
 // graph.c
 bool gpu_begin_step(struct backend *b, const struct step *s, bool observed, struct err *e);
 bool gpu_end_step(struct backend *b, const struct step *s, struct err *e);
+void gpu_end_abandoned(struct gpu *g); // while a capture is open the driver frees nothing
 void gpu_drop_graphs(struct gpu *g);
 // launch.c: geometry of each kernel.
 enum gpu_epilogue { EPILOGUE_STORE, EPILOGUE_ADD, EPILOGUE_SILU, EPILOGUE_QKV };

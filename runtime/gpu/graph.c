@@ -11,7 +11,7 @@ void gpu_drop_graphs(struct gpu *g) {
 }
 
 // A step that failed on its way left a capture open.
-static void end_abandoned(struct gpu *g) {
+void gpu_end_abandoned(struct gpu *g) {
   cu_graph graph = NULL;
   if (g->recording == RECORD_CAPTURE) g->d.cuda.capture_end(g->d.stream, &graph);
   if (graph) g->d.cuda.graph_destroy(graph);
@@ -30,7 +30,7 @@ static bool is_decode(const struct step *s) { return s->num_seqs == s->num_rows 
 bool gpu_begin_step(struct backend *b, const struct step *s, bool observed, struct err *e) {
   struct gpu *g = gpu_of(b);
   const struct cuda *c = &g->d.cuda;
-  end_abandoned(g);
+  gpu_end_abandoned(g);
   if (!cuda_check(c, c->context_set(g->d.context), "choosing the device", e) || !gpu_send_step(g, s, e)) return false;
   gpu_range_push(is_decode(s) ? "decode %d" : "prefill %d", s->num_rows);
   if (observed || !is_decode(s)) return true;

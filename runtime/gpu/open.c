@@ -109,6 +109,7 @@ struct backend *gpu_backend_open(const struct model *m, const struct backend_opt
 void gpu_close(struct backend *b) {
   if (!b) return;
   struct gpu *g = gpu_of(b);
+  gpu_end_abandoned(g);
   if (g->d.stream) g->d.cuda.stream_wait(g->d.stream);
   gpu_drop_graphs(g);
   gpu_slab_close(g, &g->weights);

@@ -168,5 +168,7 @@ VG_EXPORT void vgpuFindingsReset(void);
 VG_EXPORT const char *vgpuFindingKindName(int kind);
 // The environment's VGPU_FAIL, set by the program itself; NULL or "" for none. Counting starts anew.
 VG_EXPORT void vgpuFail(const char *spec);
+// The function whose call was made to fail since then, the last one; NULL for none.
+VG_EXPORT const char *vgpuFailed(void);
 
 #endif
