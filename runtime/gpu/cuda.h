@@ -40,6 +40,7 @@ enum { // CUresult
   F(device_count, "cuDeviceGetCount", (int *count))                                                                                  \
   F(device_get, "cuDeviceGet", (cu_device *device, int ordinal))                                                                     \
   F(device_name, "cuDeviceGetName", (char *name, int len, cu_device device))                                                         \
+  F(device_pci, "cuDeviceGetPCIBusId", (char *text, int len, cu_device device))                                                      \
   F(device_attribute, "cuDeviceGetAttribute", (int *value, int attribute, cu_device device))                                         \
   F(context_retain, "cuDevicePrimaryCtxRetain", (cu_context *context, cu_device device))                                             \
   F(context_release, "cuDevicePrimaryCtxRelease_v2", (cu_device device))                                                             \

@@ -16,6 +16,10 @@ static bool check_images(struct err *e) {
                                           "use --device cpu");
 }
 
+bool gpu_device_pci(const struct gpu_device *d, char out[32], struct err *e) {
+  return cuda_check(&d->cuda, d->cuda.device_pci(out, 32, d->device), "asking for the device's bus id", e);
+}
+
 // The driver and a device that the kernels can run on.
 static bool find_device(struct gpu_device *d, bool virtual_gpu, struct err *e) {
   int count = 0, major = 0, minor = 0;

@@ -92,6 +92,8 @@ void gpu_device_close(struct gpu_device *d);
 bool gpu_launch(struct gpu_device *d, enum gpu_kernel k, const unsigned grid[3], unsigned threads, unsigned shared, void *parameters, struct err *e);
 bool gpu_wait(struct gpu_device *d, const char *operation, struct err *e);
 const char *gpu_kernel_name(enum gpu_kernel k);
+// "0000:3b:00.0", by which nvml_open finds the same card.
+bool gpu_device_pci(const struct gpu_device *d, char out[32], struct err *e);
 // memory.c
 bool gpu_slab_open(struct gpu *g, struct gpu_slab *s, size_t bytes, const char *what, struct err *e);
 void gpu_slab_close(struct gpu *g, struct gpu_slab *s);
