@@ -17,7 +17,8 @@ static const char help[] =
     "  --list                  the cases' names, and nothing else\n"
     "  --json FILE             everything known of each case: shape, ideal work, error, time, and on vgpu all counters\n"
     "  --memory t4|t4_eff|both vgpu: memory at 320 GB/s on paper, at 256, or both (the first is the time); default both\n"
-    "  --blocks N              vgpu: blocks of a grid that the model replays at most; 0: all; default 320 (counts are of all blocks)\n"
+    "  --blocks N              vgpu: blocks of a grid that the model replays at most (counts and check are of all); default 0,\n"
+    "                          what 16 million warp instructions hold\n"
     "  --samples N             cuda: timed runs, of which the median is the time; default 30\n"
     "  --warm                  cuda: leave in L2 what is there; without it L2 is emptied before each run\n"
     "  --seed N                of the random inputs; default 1\n"
@@ -156,7 +157,7 @@ static int choose_device(struct options *o) {
 }
 
 int main(int argc, char **argv) {
-  struct options o = {.device = -1, .memory = "both", .blocks = 320, .samples = 30, .seed = 1};
+  struct options o = {.device = -1, .memory = "both", .blocks = 0, .samples = 30, .seed = 1};
   struct err e = {0};
   struct case_list cases;
   struct kernel_report report = {0};

@@ -1,13 +1,12 @@
 #include "bench/kernel_report.h"
-#include "driver/machine.h"
+#include "driver/provenance.h"
 #include "runtime/base/mem.h"
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 const char *const report_shown[] = {"GB/s", "TFLOP/s", "roof_%", "DRAM/ideal", "error", "t4_eff_us", "spread_%", NULL};
 
-static const char extra_config[] = "t4_eff", extra_key[] = "estimate_t4_eff";
+static const char extra_key[] = "estimate_t4_eff";
 
 void report_context(const struct bench_device *d) {
   char text[200];
@@ -87,7 +86,7 @@ void report_counters(struct gb_state *s, const struct bench_device *d, const str
 
 bool report_open(struct kernel_report *r, int argc, char **argv, struct err *e) {
   json_use_mem();
-  *r = (struct kernel_report){.command = command_line(argc, argv, e), .cases = json_array()};
+  *r = (struct kernel_report){.command = command_line("kernel_bench", argc, argv, e), .cases = json_array()};
   return r->command && r->cases;
 }
 
@@ -145,8 +144,9 @@ static json_t *roofs_json(const struct bench_device *d) {
 
 bool report_write(struct kernel_report *r, const char *path, struct err *e) {
   const struct bench_device *d = r->device;
-  json_t *root = json_pack("{s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:o, s:O}", "format", "phi3-kernels 1", "command", r->command, "date", date_json(), "build", build_json(),
-                           "machine", machine_json(), "device", d->gpu.name, "kind", d->kind == ON_VGPU ? "estimate" : "measurement", "roofs", roofs_json(d), "cases", r->cases);
+  json_t *root = json_pack("{s:s, s:s, s:s, s:o, s:O}", "format", "phi3-kernels 1", "device", d->gpu.name, "kind", d->kind == ON_VGPU ? "estimate" : "measurement", "roofs",
+                           roofs_json(d), "cases", r->cases);
+  if (root && !provenance_add(root, r->command, e)) return json_decref(root), false;
   if (root && d->kind == ON_VGPU)
     json_object_update_new(root, json_pack("{s:s, s:s, s:I}", "note",
                                            "Counts are exact. Times, bytes behind L1 and bounds are estimates of a model, not measurements; launch overhead is not in them.",
