@@ -1,8 +1,7 @@
 // The kernel benchmark's inside: cases made from the registry, their inputs, what checks them, and the devices that time them.
 #pragma once
 #include "bench/gbench.h"
-#include "runtime/base/json.h"
-#include "runtime/gpu/registry.h"
+#include "bench/record.h"
 
 // Phi-3-mini.
 enum {
@@ -103,19 +102,6 @@ float *data_rope(int32_t positions, int32_t rotary, struct err *e);
 
 enum { MAX_RECORDED = 16 };
 
-struct recorded_launch {
-  cu_function function;
-  unsigned grid[3], threads, shared;
-  uint64_t parameters[64];
-};
-
-// What a device can do at the most.
-struct roof_lines {
-  const char *name;   // "paper", "seen"
-  double bytes, operations; // a second; 0: not known
-};
-enum { MAX_ROOFS = 2 };
-
 struct bench_device {
   enum device_kind kind;
   struct gpu_device gpu;
@@ -125,7 +111,7 @@ struct bench_device {
   bool warm;                 // cuda: what L2 holds stays there
   int64_t samples;           // runs that are timed
   struct device_buffer flush; // cuda: larger than L2
-  struct roof_lines roofs[MAX_ROOFS];
+  struct roof_lines roofs[T4_ROOFS];
   int32_t num_roofs;
   struct recorded_launch launches[MAX_RECORDED]; // of the last operation
   int32_t num_launches;

@@ -1,36 +1,9 @@
 // The device under the benchmark: what it launches is recorded on the way, and on the virtual GPU counted.
 #include "bench/kernel_bench.h"
-#include "runtime/base/mem.h"
-#include <dlfcn.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 const char *const device_words[] = {"cpu", "cuda", "vgpu", NULL};
-
-// A T4: 320 GB/s and 65 TFLOP/s on paper; seen are 255-277 GB/s read, and 42-49 TFLOP/s in cuBLAS.
-static const struct roof_lines t4_roofs[] = {{"paper", 320e9, 65e12}, {"seen", 265e9, 45e12}};
-
-// cuLaunchKernel has no place for a context of ours, so what stands in its place has it here.
-static struct bench_device *recording;
-static cu_result (*real_launch)(cu_function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, cu_stream, void **, void **);
-
-static size_t parameter_bytes(const struct bench_device *d, cu_function f) {
-  for (int k = 0; k < KERNEL_COUNT; k++)
-    if (d->gpu.kernels[k] == f) return gpu_registry[k].parameter_bytes;
-  return 0;
-}
-
-static cu_result launch_and_record(cu_function f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, cu_stream stream,
-                                   void **parameters, void **extra) {
-  if (recording && recording->num_launches < MAX_RECORDED) {
-    struct recorded_launch *l = &recording->launches[recording->num_launches++];
-    size_t bytes = parameter_bytes(recording, f);
-    *l = (struct recorded_launch){.function = f, .grid = {gx, gy, gz}, .threads = bx, .shared = shared};
-    memcpy(l->parameters, parameters[0], bytes < sizeof l->parameters ? bytes : sizeof l->parameters);
-  }
-  return real_launch(f, gx, gy, gz, bx, by, bz, shared, stream, parameters, extra);
-}
 
 enum { ATTRIBUTE_MEMORY_KHZ = 36, ATTRIBUTE_BUS_BITS = 37, ATTRIBUTE_L2_BYTES = 38 }; // CUdevice_attribute
 
@@ -43,7 +16,7 @@ static int attribute(struct bench_device *d, int which) {
 static void set_roofs(struct bench_device *d) {
   if (d->kind == ON_VGPU || strstr(d->gpu.name, "T4")) {
     memcpy(d->roofs, t4_roofs, sizeof t4_roofs);
-    d->num_roofs = sizeof t4_roofs / sizeof *t4_roofs;
+    d->num_roofs = T4_ROOFS;
     return;
   }
   double bytes = 2e3 * attribute(d, ATTRIBUTE_MEMORY_KHZ) * attribute(d, ATTRIBUTE_BUS_BITS) / 8;
@@ -60,8 +33,6 @@ static bool open_flush(struct bench_device *d, struct err *e) {
 bool device_open(struct bench_device *d, struct err *e) {
   if (!(d->pool = pool_open(0, e))) return false;
   if (!gpu_device_open(&d->gpu, d->kind == ON_VGPU, e)) return device_close(d), false;
-  real_launch = d->gpu.cuda.launch;
-  d->gpu.cuda.launch = launch_and_record;
   set_roofs(d);
   if (d->kind == ON_VGPU || open_flush(d, e)) return true;
   device_close(d);
@@ -75,15 +46,22 @@ void device_close(struct bench_device *d) {
   d->pool = NULL;
 }
 
+static cu_result keep(void *ctx, const struct recorded_launch *l) {
+  struct bench_device *d = ctx;
+  if (d->num_launches < MAX_RECORDED) d->launches[d->num_launches++] = *l;
+  return 0;
+}
+
 // Launches as the runtime does; the case's kernel must be among them.
 static bool launch_recorded(struct bench_device *d, const struct kernel_case *c, void *work, struct err *e) {
+  struct recorder r = {.device = &d->gpu, .before = keep, .ctx = d};
   d->num_launches = 0;
-  recording = d;
-  bool ok = c->family->launch(d, work, e) && gpu_wait(&d->gpu, c->name, e);
-  recording = NULL;
-  if (!ok) return false;
+  recorder_start(&r);
+  bool ok = c->family->launch(d, work, e);
+  recorder_stop(&r);
+  if (!ok || !gpu_wait(&d->gpu, c->name, e)) return false;
   for (int32_t i = 0; i < d->num_launches; i++)
-    if (d->launches[i].function == d->gpu.kernels[c->kernel]) return true;
+    if (d->launches[i].kernel == c->kernel) return true;
   return err_set(e, "%s: the runtime takes another kernel for this shape; the case in bench/ is out of date", c->name);
 }
 
@@ -98,47 +76,26 @@ static bool check(struct bench_device *d, const struct kernel_case *c, void *wor
 
 // --- the virtual GPU
 
-struct vgpu_library {
-  int (*start)(const char *configs, unsigned long long sample);
-  void (*stop)(void);
-  unsigned long long (*count)(void);
-  const char *(*launch)(unsigned long long i);
-  unsigned (*findings)(int kind);
-  const char *(*finding)(unsigned i);
-};
-
-static bool look_up(struct bench_device *d, struct vgpu_library *v, struct err *e) {
-  static const char *const names[] = {"vgpuProfileStart", "vgpuProfileStop", "vgpuProfileCount", "vgpuProfileLaunch", "vgpuFindings", "vgpuFindingText"};
-  void *found[6];
-  for (int i = 0; i < 6; i++)
-    if (!(found[i] = dlsym(d->gpu.cuda.library, names[i]))) return err_set(e, "%s has no function %s; build it anew (target vgpu)", d->gpu.cuda.library_name, names[i]);
-  memcpy(v, found, sizeof found);
-  return true;
-}
-
 // The one launch of the case's kernel among those counted.
-static bool find_launch(const struct vgpu_library *v, const struct kernel_case *c, json_t **out, struct err *e) {
+static bool find_launch(const struct vgpu_counting *v, const struct kernel_case *c, json_t **out, struct err *e) {
   unsigned long long n = v->count();
   for (unsigned long long i = 0; i < n; i++) {
-    const char *text = v->launch(i);
-    json_t *j = text ? json_read_memory(text, strlen(text), "a launch of the virtual GPU", e) : NULL;
-    if (!j) return text ? false : err_no_memory(e, 0, "a launch's counters");
+    json_t *j = vgpu_counting_launch(v, i, e);
+    if (!j) return false;
     const char *kernel = json_string_value(json_object_get(j, "kernel"));
-    if (!kernel || strcmp(kernel, gpu_kernel_name(c->kernel)) != 0) {
-      json_decref(j);
-      continue;
-    }
-    if (*out) return json_decref(j), err_set(e, "%s: the kernel was launched more than once", c->name);
-    *out = j;
+    bool wanted = kernel && strcmp(kernel, gpu_kernel_name(c->kernel)) == 0, twice = wanted && *out;
+    if (!wanted || twice) json_decref(j);
+    if (twice) return err_set(e, "%s: the kernel was launched more than once", c->name);
+    if (wanted) *out = j;
   }
   return *out || err_set(e, "%s: the virtual GPU counted no launch of the kernel", c->name);
 }
 
 static bool estimate(struct bench_device *d, const struct kernel_case *c, void *work, struct measurement *m, struct err *e) {
-  struct vgpu_library v;
-  if (!look_up(d, &v, e)) return false;
+  struct vgpu_counting v;
+  if (!vgpu_counting_find(&v, &d->gpu, e)) return false;
   unsigned before = v.findings(-1);
-  if (!v.start(d->configs, d->sample)) return err_set(e, "the virtual GPU does not know the memory configurations '%s', or has no memory to count", d->configs);
+  if (!vgpu_counting_start(&v, d->configs, d->sample, e)) return false;
   bool ok = launch_recorded(d, c, work, e);
   v.stop();
   if (ok && v.findings(-1) > before) ok = err_set(e, "%s: the virtual GPU finds: %s", c->name, v.finding(before));

@@ -3,13 +3,8 @@
 #include <stdlib.h>
 
 static bool launch_again(struct bench_device *d, const struct kernel_case *c, struct err *e) {
-  const struct cuda *cuda = &d->gpu.cuda;
-  for (int32_t i = 0; i < d->num_launches; i++) {
-    struct recorded_launch *l = &d->launches[i];
-    void *arguments[] = {l->parameters};
-    if (l->function != d->gpu.kernels[c->kernel]) continue;
-    if (!cuda_check(cuda, cuda->launch(l->function, l->grid[0], l->grid[1], l->grid[2], l->threads, 1, 1, l->shared, d->gpu.stream, arguments, NULL), c->name, e)) return false;
-  }
+  for (int32_t i = 0; i < d->num_launches; i++)
+    if (d->launches[i].kernel == c->kernel && !recorded_launch_again(&d->gpu, &d->launches[i], e)) return false;
   return true;
 }
 

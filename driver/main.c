@@ -12,6 +12,7 @@ static const struct {
     {"chat", cmd_chat, "a dialogue"},
     {"trace", cmd_trace, "walk one token through the model, stage by stage"},
     {"bench", cmd_bench, "time generation with the key-value cache and without"},
+    {"profile", cmd_profile, "where the time of prefill and decode goes, kernel by kernel"},
     {"synth", cmd_synth, "write a random checkpoint of any shape"},
     {"tokenize", cmd_tokenize, "text to ids and back"},
     {"inspect", cmd_inspect, "what a model file holds"},
