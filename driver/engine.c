@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum device { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA, DEVICE_VGPU };
 static const char device_words[] = "auto|cpu|cuda|vgpu"; // in the order of enum device
 
 struct engine_options engine_defaults(void) {
