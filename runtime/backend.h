@@ -105,12 +105,14 @@ struct backend *gpu_backend_open(const struct model *m, const struct backend_opt
                                  struct err *e);
 // Whether there is a GPU that gpu_backend_open(..., false) can use; if not, the error says why.
 bool gpu_available(struct err *e);
-// Of a GPU backend: weights that fp16 could not hold (they became its largest value), their largest magnitude, and the
-// device's name.
+// Of a GPU backend: weights that fp16 could not hold (they became its largest value), their largest magnitude, and what
+// the device is.
 struct gpu_report {
   int64_t weights, overflows;
   float largest;
   char device[128];
+  char pci[32];                    // its bus id, by which nvml_open finds the same card; empty: unknown
+  double memory_bytes_per_second; // on paper; 0: unknown
 };
 struct gpu_report gpu_backend_report(const struct backend *b);
 // Within what the backend was opened for: rows, positions, pages, ids and logit rows; else an error.

@@ -122,9 +122,19 @@ void gpu_close(struct backend *b) {
   mem_free(g);
 }
 
+// Two transfers a clock.
+static double memory_speed(const struct gpu_device *d) {
+  int khz = 0, bits = 0;
+  if (d->cuda.device_attribute(&khz, CU_ATTRIBUTE_MEMORY_CLOCK, d->device) || d->cuda.device_attribute(&bits, CU_ATTRIBUTE_MEMORY_BUS, d->device)) return 0;
+  return 2e3 * khz * bits / 8;
+}
+
 struct gpu_report gpu_backend_report(const struct backend *b) {
   const struct gpu *g = (const struct gpu *)b;
   struct gpu_report r = {.weights = g->report.values, .overflows = g->report.overflows, .largest = g->report.largest};
+  struct err no_id;
   snprintf(r.device, sizeof r.device, "%s", g->d.name);
+  if (!gpu_device_pci(&g->d, r.pci, &no_id)) r.pci[0] = 0;
+  r.memory_bytes_per_second = memory_speed(&g->d);
   return r;
 }
