@@ -57,6 +57,7 @@ struct engine_options {
   int64_t threads;
   int precision;                        // 0 fp32, 1 fp64
   int pages;                            // enum page_type
+  int gemm;                             // enum gemm
   int64_t page_size, chunk, max_tokens; // max_tokens 0: as many as the work needs
 };
 

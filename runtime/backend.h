@@ -28,6 +28,9 @@ struct step {
 
 enum page_type { PAGE_F32, PAGE_F16 };
 
+// Who multiplies in a GPU's prefill: our kernels, or cuBLAS, which does not keep the promise above.
+enum gemm { GEMM_OWN, GEMM_CUBLAS };
+
 struct backend_options {
   int threads;              // 0: one per processor
   bool fp64;                // all arithmetic in double (plain loops, slow): for goldens
@@ -36,6 +39,7 @@ struct backend_options {
   int32_t num_pages;
   int32_t max_rows;      // of a step
   int32_t max_logits;    // rows of logits of a step
+  enum gemm gemm;        // of a GPU
   int64_t max_positions; // that a sequence reaches at most; 0: the model's
 };
 

@@ -86,6 +86,7 @@ bool gpu_device_open(struct gpu_device *d, bool virtual_gpu, struct err *e) {
 
 void gpu_device_close(struct gpu_device *d) {
   struct cuda *c = &d->cuda;
+  cublas_close(&d->cublas);
   if (d->stream) c->stream_wait(d->stream), c->stream_destroy(d->stream);
   for (int32_t i = 0; i < d->num_modules; i++) c->module_unload(d->modules[i]);
   if (d->context) c->context_release(d->device);

@@ -2,6 +2,7 @@
 #pragma once
 #include "kernels/kernels.h"
 #include "runtime/backend.h"
+#include "runtime/gpu/cublas.h"
 #include "runtime/gpu/cuda.h"
 #include "runtime/gpu/pack.h"
 
@@ -28,6 +29,8 @@ struct gpu_device {
   int32_t num_modules;
   cu_function kernels[KERNEL_COUNT];
   cu_stream stream;
+  struct cublas cublas;           // for prefill, when asked for
+  cu_pointer plain, sums;         // cuBLAS: fp16 weights in plain order, fp32 [rows, packed rows]
   int32_t max_shared; // bytes of shared memory a block may have
   char name[128];
 };
@@ -64,6 +67,7 @@ struct gpu {
   struct gpu_layer *layers;
   cu_pointer embed, norm;              // fp16 [vocab, hidden]; fp32 [hidden]
   struct phi3_weights head;
+  size_t plain_halfs, packed_rows;     // of the largest matrix: what cuBLAS needs room for
   cu_pointer parts, rope;              // half tiles of qkv; cos and sin
   int32_t max_positions;               // rows of the rope table
   int64_t page_halfs;                  // keys (or values) of one page and layer
@@ -100,6 +104,8 @@ void gpu_slab_close(struct gpu *g, struct gpu_slab *s);
 cu_pointer gpu_carve(struct gpu_slab *s, size_t bytes);
 // weights.c: everything of the model on the device, in a slab of gpu_weight_bytes.
 bool gpu_weight_bytes(const struct config *c, size_t *bytes, struct err *e);
+// Halfs of the largest packed matrix, and its packed rows at most of those whose epilogue cuBLAS has not.
+bool gpu_largest_matrix(const struct config *c, size_t *halfs, size_t *packed_rows, struct err *e);
 bool gpu_load_weights(struct gpu *g, struct err *e);
 // rope.c: the table of cos and sin.
 size_t gpu_rope_bytes(const struct config *c, int32_t positions);
@@ -117,6 +123,9 @@ void gpu_drop_graphs(struct gpu *g);
 enum gpu_epilogue { EPILOGUE_STORE, EPILOGUE_ADD, EPILOGUE_SILU, EPILOGUE_QKV };
 // y = x W^T by the kernel for p->rows rows. With p->residual the kernel norms the rows itself; see gpu_norm_fits.
 bool gpu_linear(struct gpu_device *d, enum gpu_epilogue epilogue, struct phi3_linear *p, struct err *e);
+// Around the products of cuBLAS: d->plain from the packed weights; the epilogues silu and qkv on p->sums.
+bool gpu_unpack(struct gpu_device *d, struct phi3_unpack *p, struct err *e);
+bool gpu_apply(struct gpu_device *d, enum gpu_epilogue epilogue, struct phi3_linear *p, struct err *e);
 bool gpu_norm_fits(const struct phi3_weights *w, int32_t rows);
 bool gpu_rmsnorm(struct gpu_device *d, struct phi3_rmsnorm *p, struct err *e);
 // `split`: by keys, for rows of any sequences, in `spans` spans at most; else by blocks of p->queries.

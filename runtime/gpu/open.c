@@ -52,6 +52,9 @@ static void carve_scratch(struct gpu *g) {
   g->arrays = gpu_carve(s, g->at.bytes + logits * sizeof(uint64_t) + 16);
   g->tables = gpu_carve(s, rows * (size_t)g->table_stride * sizeof(int32_t));
   g->rope = gpu_carve(s, gpu_rope_bytes(c, g->max_positions));
+  if (!g->d.cublas.handle) return;
+  g->d.plain = gpu_carve(s, g->plain_halfs * half);
+  g->d.sums = gpu_carve(s, rows * g->packed_rows * sizeof(float));
 }
 
 static double gigabytes(size_t bytes) { return (double)bytes * 1e-9; }
@@ -76,7 +79,7 @@ static bool check_memory(struct gpu *g, size_t weights, size_t page, size_t scra
 static bool open_memory(struct gpu *g, struct err *e) {
   const struct config *c = &g->base.model->config;
   size_t weights, pages = 2 * (size_t)g->page_halfs * sizeof(uint16_t) * (size_t)c->num_layers;
-  if (!gpu_weight_bytes(c, &weights, e)) return false;
+  if (!gpu_weight_bytes(c, &weights, e) || !gpu_largest_matrix(c, &g->plain_halfs, &g->packed_rows, e)) return false;
   carve_scratch(g);
   size_t scratch = g->scratch.used, all_pages;
   if (__builtin_mul_overflow(pages, (size_t)g->base.options.num_pages, &all_pages))
@@ -94,6 +97,10 @@ static bool open_memory(struct gpu *g, struct err *e) {
          gpu_wait(&g->d, "clearing the memory", e);
 }
 
+static bool open_cublas(struct gpu *g, bool virtual_gpu, struct err *e) {
+  return g->base.options.gemm != GEMM_CUBLAS || cublas_open(&g->d.cublas, g->d.stream, virtual_gpu, e);
+}
+
 struct backend *gpu_backend_open(const struct model *m, const struct backend_options *o, bool virtual_gpu, struct err *e) {
   if (!check_options(m, o, e)) return NULL;
   struct gpu *g = mem_alloc(1, sizeof *g, "the backend", e);
@@ -101,7 +108,7 @@ struct backend *gpu_backend_open(const struct model *m, const struct backend_opt
   g->base = (struct backend){.ops = virtual_gpu ? &gpu_virtual_ops : &gpu_cuda_ops, .model = m, .options = *o};
   g->base.options.page_type = PAGE_F16;
   set_shapes(g);
-  if (gpu_device_open(&g->d, virtual_gpu, e) && open_memory(g, e) && gpu_open_step(g, e) && gpu_load_rope(g, e) && gpu_load_weights(g, e)) return &g->base;
+  if (gpu_device_open(&g->d, virtual_gpu, e) && open_cublas(g, virtual_gpu, e) && open_memory(g, e) && gpu_open_step(g, e) && gpu_load_rope(g, e) && gpu_load_weights(g, e)) return &g->base;
   gpu_close(&g->base);
   return NULL;
 }

@@ -13,6 +13,7 @@ static const struct {
     {KERNEL_linear_store, KERNEL_decode_norm_qkv, case_linear, linear_shapes},
     {KERNEL_attention_prefill_32, KERNEL_attention_merge, case_attention, attention_shapes},
     {KERNEL_sample_rows, KERNEL_sample_rows, case_sample, sample_shapes},
+    {KERNEL_unpack_rows, KERNEL_apply_qkv, case_linear, linear_shapes},
 };
 
 // Calls `each` for every kernel, or for those in whose names PHI3_TEST_KERNELS occurs; a kernel without a case is a failure.
