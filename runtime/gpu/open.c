@@ -111,6 +111,7 @@ void gpu_close(struct backend *b) {
   struct gpu *g = gpu_of(b);
   if (g->d.stream) g->d.cuda.stream_wait(g->d.stream);
   gpu_drop_graphs(g);
+  gpu_range_pop_all(g);
   gpu_slab_close(g, &g->weights);
   gpu_slab_close(g, &g->pages);
   gpu_slab_close(g, &g->scratch);
