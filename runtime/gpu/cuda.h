@@ -33,6 +33,7 @@ enum { // CUresult
   CU_ERROR_NO_BINARY = 209,
   CU_ERROR_INVALID_PTX = 218,
   CU_ERROR_UNSUPPORTED_PTX = 222,
+  CU_ERROR_NOT_FOUND = 500,
 };
 
 // name, the library's symbol, parameters. One list makes the struct and the look-up.
