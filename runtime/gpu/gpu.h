@@ -84,6 +84,7 @@ struct gpu {
   enum gpu_recording recording;
   struct gpu_graph graphs[GPU_GRAPHS];
   int32_t num_graphs, replayed;        // index of the graph to replay
+  int32_t open_ranges;                 // for Nsight, nested
   struct pack_report report;
 };
 
@@ -149,6 +150,11 @@ extern const struct gpu_image {
 } gpu_images[];
 extern const int32_t gpu_num_images;
 extern const char gpu_images_cuda[]; // nvcc's version
-// nvtx.c: ranges for Nsight; nothing without its header.
-void gpu_range_push(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void gpu_range_pop(void);
+// nvtx.c: ranges for Nsight, which cost next to nothing where none listens; nothing without their header. They nest:
+//   "prefill 31" or "decode 4" (the step's tokens) > "embed", "layer 0" > "attention_in", "attention", "attention_out", "mlp_in", "mlp_out"; "logits"
+// and stand alone around what is no part of a step: "sample", "copy_page". A decode step's launches are captured once, inside of these ranges; when it is replayed
+// the host does nothing but launch the graph, in "decode 4" > "replay". Nsight Systems shows the graph's kernels with --cuda-graph-trace=node.
+void gpu_range_push(struct gpu *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void gpu_range_pop(struct gpu *g);
+// Ends what a failed step left open.
+void gpu_range_pop_all(struct gpu *g);
