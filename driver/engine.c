@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum device { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA, DEVICE_VGPU };
 static const char device_words[] = "auto|cpu|cuda|vgpu"; // in the order of enum device
 
 struct engine_options engine_defaults(void) {
@@ -104,10 +103,9 @@ static void tell_overflows(const struct backend *b) {
             (long long)r.overflows, (long long)r.weights, (double)r.largest);
 }
 
-bool engine_start(struct engine *en, const struct engine_options *o, int64_t tokens, int32_t sequences, int32_t logits,
-                  struct err *e) {
-  double start = now_seconds();
-  const struct config *c = &en->model.config;
+struct backend *engine_backend(const struct model *m, const struct engine_options *o, int64_t tokens, int32_t sequences,
+                               int32_t logits, struct err *e) {
+  const struct config *c = &m->config;
   if (tokens > c->max_positions) tokens = c->max_positions;
   int64_t chunk = o->chunk < tokens ? o->chunk : tokens, room = tokens;
   if (o->max_tokens && o->max_tokens < room) room = o->max_tokens;
@@ -121,12 +119,35 @@ bool engine_start(struct engine *en, const struct engine_options *o, int64_t tok
                               .max_logits = logits > sequences ? logits : sequences,
                               .gemm = (enum gemm)o->gemm,
                               .max_positions = tokens};
-  if (pages > INT32_MAX) return err_set(e, "%lld pages are too many; use a larger --page-size", (long long)pages);
-  struct backend *backend = open_backend(&en->model, o, &b, e);
+  if (pages > INT32_MAX) return err_set(e, "%lld pages are too many; use a larger --page-size", (long long)pages), NULL;
+  struct backend *backend = open_backend(m, o, &b, e);
+  if (backend) tell_overflows(backend);
+  return backend;
+}
+
+bool engine_start(struct engine *en, const struct engine_options *o, int64_t tokens, int32_t sequences, int32_t logits,
+                  struct err *e) {
+  double start = now_seconds();
+  struct backend *backend = engine_backend(&en->model, o, tokens, sequences, logits, e);
   if (!backend || !forward_open(&en->forward, backend, e)) return false;
-  tell_overflows(backend);
   en->load_seconds += now_seconds() - start;
   return true;
+}
+
+bool engine_device(struct engine_options *o, const char *spec, struct err *e) {
+  static const char *const devices[] = {"auto", "cpu", "cuda", "vgpu"}; // in the order of enum device
+  size_t len = strcspn(spec, ":");
+  const char *how = spec[len] ? spec + len + 1 : "";
+  o->precision = o->pages = 0;
+  for (int i = 0; i <= DEVICE_VGPU; i++) {
+    if (strlen(devices[i]) != len || memcmp(devices[i], spec, len) != 0) continue;
+    o->device = i;
+    if (!spec[len]) return true;
+    o->precision = strcmp(how, "fp64") == 0;
+    o->pages = strcmp(how, "f16") == 0 ? PAGE_F16 : PAGE_F32;
+    if (i == DEVICE_CPU && (o->precision || o->pages == PAGE_F16 || strcmp(how, "fp32") == 0)) return true;
+  }
+  return err_set(e, "there is no device '%s'; there are cpu, cpu:fp64, cpu:f16 (fp32 with fp16 pages), cuda, vgpu and auto", spec);
 }
 
 void engine_close(struct engine *en) {

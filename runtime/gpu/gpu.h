@@ -84,6 +84,7 @@ struct gpu {
   enum gpu_recording recording;
   struct gpu_graph graphs[GPU_GRAPHS];
   int32_t num_graphs, replayed;        // index of the graph to replay
+  int32_t open_ranges;                 // for Nsight, nested
   struct pack_report report;
 };
 
@@ -96,6 +97,8 @@ void gpu_device_close(struct gpu_device *d);
 bool gpu_launch(struct gpu_device *d, enum gpu_kernel k, const unsigned grid[3], unsigned threads, unsigned shared, void *parameters, struct err *e);
 bool gpu_wait(struct gpu_device *d, const char *operation, struct err *e);
 const char *gpu_kernel_name(enum gpu_kernel k);
+// "0000:3b:00.0", by which nvml_open finds the same card.
+bool gpu_device_pci(const struct gpu_device *d, char out[32], struct err *e);
 // memory.c
 bool gpu_slab_open(struct gpu *g, struct gpu_slab *s, size_t bytes, const char *what, struct err *e);
 void gpu_slab_close(struct gpu *g, struct gpu_slab *s);
@@ -115,6 +118,7 @@ struct gpu_step_arrays gpu_step_layout(const struct backend_options *o);
 // graph.c
 bool gpu_begin_step(struct backend *b, const struct step *s, bool observed, struct err *e);
 bool gpu_end_step(struct backend *b, const struct step *s, struct err *e);
+void gpu_end_abandoned(struct gpu *g); // while a capture is open the driver frees nothing
 void gpu_drop_graphs(struct gpu *g);
 // launch.c: geometry of each kernel.
 enum gpu_epilogue { EPILOGUE_STORE, EPILOGUE_ADD, EPILOGUE_SILU, EPILOGUE_QKV };
@@ -131,6 +135,10 @@ bool gpu_attention(struct gpu_device *d, struct phi3_attention *p, bool split, i
 int32_t gpu_head_size(int32_t head_dim);
 // operations.c, read.c
 bool gpu_read(struct backend *b, const struct step *s, enum stage stage, float *dst, struct err *e);
+// write.c: stages and pages from the host.
+bool gpu_write(struct backend *b, const struct step *s, enum stage stage, const float *src, struct err *e);
+bool gpu_read_cache(struct backend *b, const struct step *s, int32_t layer, float *keys, float *values, struct err *e);
+bool gpu_write_cache(struct backend *b, const struct step *s, int32_t layer, const float *keys, const float *values, struct err *e);
 bool gpu_norm_logit_rows(struct gpu *g, const struct step *s, struct err *e);
 extern const struct backend_ops gpu_cuda_ops, gpu_virtual_ops;
 // open.c
@@ -142,6 +150,11 @@ extern const struct gpu_image {
 } gpu_images[];
 extern const int32_t gpu_num_images;
 extern const char gpu_images_cuda[]; // nvcc's version
-// nvtx.c: ranges for Nsight; nothing without its header.
-void gpu_range_push(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void gpu_range_pop(void);
+// nvtx.c: ranges for Nsight, which cost next to nothing where none listens; nothing without their header. They nest:
+//   "prefill 31" or "decode 4" (the step's tokens) > "embed", "layer 0" > "attention_in", "attention", "attention_out", "mlp_in", "mlp_out"; "logits"
+// and stand alone around what is no part of a step: "sample", "copy_page". A decode step's launches are captured once, inside of these ranges; when it is replayed
+// the host does nothing but launch the graph, in "decode 4" > "replay". Nsight Systems shows the graph's kernels with --cuda-graph-trace=node.
+void gpu_range_push(struct gpu *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void gpu_range_pop(struct gpu *g);
+// Ends what a failed step left open.
+void gpu_range_pop_all(struct gpu *g);

@@ -17,8 +17,6 @@
 #define MAX_HOST_THREADS 64
 
 static struct vgpu_pool *pool; // under the API's lock
-static struct vgpu_profile *profile;
-static bool profile_opened;
 
 static struct vgpu_pool *get_pool(void) {
   if (pool) return pool;
@@ -28,19 +26,10 @@ static struct vgpu_pool *get_pool(void) {
   return pool;
 }
 
-static struct vgpu_profile *get_profile(void) {
-  if (profile_opened) return profile;
-  const char *error = NULL;
-  profile = vgpu_profile_open(&error);
-  profile_opened = true;
-  if (error) fprintf(stderr, "vgpu: %s\n", error);
-  return profile;
-}
-
 void vg_launch_shutdown(void) {
   if (pool) vgpu_pool_close(pool);
-  if (profile && !vgpu_profile_close(profile)) fprintf(stderr, "vgpu: VGPU_PROFILE: the file could not be written\n");
-  pool = NULL, profile = NULL;
+  vgpu_profile_shutdown();
+  pool = NULL;
 }
 
 static uint32_t round_up(uint32_t v, uint32_t to) { return (v + to - 1) / to * to; }
@@ -161,7 +150,8 @@ CUresult vg_kernel_run(struct vg_context *ctx, struct vg_kernel_work *k) {
   struct vgpu_launch_facts facts = {.kernel = k->f->code->name, .code = l.code, .func = l.kernel, .grid = {k->grid[0], k->grid[1], k->grid[2]},
                                     .block = {k->block[0], k->block[1], k->block[2]}, .registers = k->f->regs,
                                     .static_shared = k->f->code->static_shared, .dynamic_shared = k->shared, .local_bytes = k->f->local_bytes};
-  struct vgpu_profile_launch *counted = get_profile() ? vgpu_profile_begin(profile, &facts) : NULL;
+  struct vgpu_profile *profile = vgpu_profile_current();
+  struct vgpu_profile_launch *counted = profile ? vgpu_profile_begin(profile, &facts) : NULL;
   if (counted) l.observer = vgpu_profile_observer(counted);
   CUresult r = (CUresult)vgpu_exec(p, &l);
   if (counted) vgpu_profile_end(counted, r == CUDA_SUCCESS);

@@ -10,7 +10,8 @@
 
 struct vgpu_profile {
   char *path;
-  const struct t4_table *table;
+  const struct t4_table *tables[PROFILE_TABLES]; // the memory configurations estimated for
+  size_t num_tables;
   uint64_t sample;
   pthread_mutex_t lock;
   struct profile_record *records;
@@ -24,11 +25,22 @@ struct vgpu_profile_launch {
   bool traced;
 };
 
-struct vgpu_profile *vgpu_profile_open_with(const char *path, const char *config, uint64_t sample) {
+// Of names with spaces between them; false: a name that is unknown, or too many.
+static bool find_tables(struct vgpu_profile *p, const char *configs) {
+  for (const char *at = configs + strspn(configs, " "); *at; at += strspn(at, " ")) {
+    char name[32] = "";
+    size_t n = strcspn(at, " ");
+    if (n >= sizeof name || p->num_tables == PROFILE_TABLES) return false;
+    memcpy(name, at, n);
+    if (!(p->tables[p->num_tables++] = t4_table_named(name))) return false;
+    at += n;
+  }
+  return p->num_tables > 0;
+}
+
+struct vgpu_profile *vgpu_profile_open_with(const char *path, const char *configs, uint64_t sample) {
   struct vgpu_profile *p = calloc(1, sizeof *p);
-  if (!p) return NULL;
-  p->table = t4_table_named(config ? config : "t4");
-  if (!p->table) p->table = t4_table_named("t4");
+  if (!p || !find_tables(p, configs ? configs : "t4")) return free(p), NULL;
   p->sample = sample;
   if (path) p->path = strdup(path);
   pthread_mutex_init(&p->lock, NULL);
@@ -50,12 +62,12 @@ struct vgpu_profile *vgpu_profile_open(const char **error) {
     n = strtoull(sample, &end, 10);
     if (errno || *end || *sample == '-') *error = "VGPU_SAMPLE is not a number of blocks; it is ignored.", n = 0;
   }
-  return vgpu_profile_open_with(path, config && *config ? config : NULL, n);
+  return vgpu_profile_open_with(path, config && t4_table_named(config) ? config : NULL, n);
 }
 
 bool vgpu_profile_close(struct vgpu_profile *p) {
   if (!p) return true;
-  bool ok = !p->path || vgpu_profile_write(p->path, p->table->name, p->records, p->num);
+  bool ok = !p->path || vgpu_profile_write(p->path, p->tables[0]->name, p->records, p->num);
   for (size_t i = 0; i < p->num; i++) free(p->records[i].kernel);
   free(p->records);
   free(p->path);
@@ -123,6 +135,45 @@ static void scale(struct t4_estimate *e, double by) {
   for (int i = 0; i < T4_NUM_LIMITS; i++) e->limit_us[i] *= by;
 }
 
+// One configuration's replay of a launch.
+struct replay {
+  const struct t4_table *table;
+  const struct t4_launch *launch;
+  struct t4_estimate *estimate;
+  bool ok;
+};
+
+static void *run_replay(void *arg) {
+  struct replay *r = arg;
+  r->ok = t4_estimate_launch(r->table, r->launch, r->estimate);
+  return NULL;
+}
+
+// A replay is one thread's work: several configurations are replayed side by side.
+static bool replay_all(const struct vgpu_profile *p, const struct t4_launch *launch, struct t4_estimate *estimates) {
+  struct replay replays[PROFILE_TABLES];
+  pthread_t threads[PROFILE_TABLES];
+  bool started[PROFILE_TABLES] = {false}, ok = true;
+  for (size_t i = p->num_tables; i-- > 0;) {
+    replays[i] = (struct replay){p->tables[i], launch, &estimates[i], false};
+    started[i] = i > 0 && pthread_create(&threads[i], NULL, run_replay, &replays[i]) == 0;
+    if (!started[i]) run_replay(&replays[i]);
+  }
+  for (size_t i = 0; i < p->num_tables; i++) {
+    if (started[i]) pthread_join(threads[i], NULL);
+    ok = ok && replays[i].ok;
+  }
+  return ok;
+}
+
+// Blocks do not all do the same (a causal mask): what was not replayed is taken by its instructions, not by its blocks.
+static double work_beyond_sample(const struct t4_trace *trace, const struct vgpu_counts *counts) {
+  uint64_t replayed = 0, instructions = 0;
+  while (replayed < trace->num_traced && trace->blocks[replayed].warps) instructions += t4_trace_instructions(&trace->blocks[replayed++]);
+  if (replayed == trace->num_blocks || !instructions) return 1;
+  return (double)counts->warp_instructions / ((double)instructions / (double)replayed * (double)trace->num_blocks);
+}
+
 static void estimate(struct vgpu_profile_launch *l, struct profile_record *r) {
   const struct vgpu_launch_facts *f = &l->facts;
   const struct t4_trace *trace = vgpu_counters_trace(l->counters);
@@ -130,17 +181,18 @@ static void estimate(struct vgpu_profile_launch *l, struct profile_record *r) {
                              f->static_shared + f->dynamic_shared, 0};
   if (r->counts.warp_instructions)
     launch.lanes = (double)r->counts.lane_instructions / 32 / (double)r->counts.warp_instructions;
-  r->has_estimate = trace && t4_estimate_launch(l->p->table, &launch, &r->estimate);
+  r->has_estimate = trace && replay_all(l->p, &launch, r->estimates);
+  for (size_t i = 0; i < l->p->num_tables && r->has_estimate; i++) scale(&r->estimates[i], work_beyond_sample(trace, &r->counts));
 }
 
 // Takes over the estimate of a launch of the same shape, brought to this one's instructions when its counts are others.
 static void take_over(const struct profile_record *from, struct profile_record *r) {
   r->has_estimate = true;
   r->reused = true;
-  r->estimate = from->estimate;
+  memcpy(r->estimates, from->estimates, sizeof r->estimates);
   r->scaled = !same_counts(&from->counts, &r->counts);
-  if (r->scaled && from->counts.warp_instructions)
-    scale(&r->estimate, (double)r->counts.warp_instructions / (double)from->counts.warp_instructions);
+  for (int i = 0; i < PROFILE_TABLES && r->scaled && from->counts.warp_instructions; i++)
+    scale(&r->estimates[i], (double)r->counts.warp_instructions / (double)from->counts.warp_instructions);
 }
 
 static bool add_record(struct vgpu_profile *p, const struct profile_record *r) {
@@ -175,5 +227,9 @@ void vgpu_profile_end(struct vgpu_profile_launch *l, bool ok) {
 size_t vgpu_profile_count(const struct vgpu_profile *p) { return p->num; }
 const struct vgpu_counts *vgpu_profile_counts(const struct vgpu_profile *p, size_t i) { return &p->records[i].counts; }
 const struct t4_estimate *vgpu_profile_estimate(const struct vgpu_profile *p, size_t i) {
-  return p->records[i].has_estimate ? &p->records[i].estimate : NULL;
+  return p->records[i].has_estimate ? &p->records[i].estimates[0] : NULL;
+}
+
+void vgpu_profile_put(FILE *f, const struct vgpu_profile *p, size_t i) {
+  vgpu_profile_put_launch(f, &p->records[i], p->tables, p->num_tables);
 }

@@ -12,6 +12,7 @@
 
 #include "runtime/vgpu/counters.h"
 #include "runtime/vgpu/decode.h"
+#include <stdio.h>
 
 struct vgpu_profile;
 struct vgpu_profile_launch;
@@ -29,8 +30,9 @@ struct vgpu_launch_facts {
 // Opens it if the environment asks for it; NULL: it does not (or no memory). *error: a sentence when VGPU_T4 or VGPU_SAMPLE
 // make no sense (the default is then used), else untouched.
 struct vgpu_profile *vgpu_profile_open(const char **error);
-// The same with the settings given: path NULL: nothing is written. config NULL: "t4". sample 0: no limit but memory.
-struct vgpu_profile *vgpu_profile_open_with(const char *path, const char *config, uint64_t sample);
+// The same with the settings given: path NULL: nothing is written. configs: up to two, "t4 t4_eff", estimated at once; NULL: "t4". sample 0: no
+// limit but memory. NULL: a configuration that is unknown, or no memory.
+struct vgpu_profile *vgpu_profile_open_with(const char *path, const char *configs, uint64_t sample);
 // Writes the file and frees. false: the file could not be written.
 bool vgpu_profile_close(struct vgpu_profile *p);
 
@@ -45,5 +47,23 @@ struct t4_estimate;
 size_t vgpu_profile_count(const struct vgpu_profile *p);
 const struct vgpu_counts *vgpu_profile_counts(const struct vgpu_profile *p, size_t i);
 const struct t4_estimate *vgpu_profile_estimate(const struct vgpu_profile *p, size_t i); // NULL: none could be made
+
+void vgpu_profile_put(FILE *f, const struct vgpu_profile *p, size_t i); // a launch as JSON
+
+// For programs that open the library, while they run and without a file (profile_ask.c). What is recorded from the start on stays to be asked
+// for until the next start; VGPU_PROFILE's file gets nothing meanwhile.
+#define VG_PROFILE_EXPORT __attribute__((visibility("default")))
+// configs and sample as above. Forgets what was recorded. 0: a configuration that is unknown, or no memory.
+VG_PROFILE_EXPORT int vgpuProfileStart(const char *configs, unsigned long long sample);
+VG_PROFILE_EXPORT void vgpuProfileStop(void);
+VG_PROFILE_EXPORT unsigned long long vgpuProfileCount(void);
+// A launch as an object of JSON, as in the file; with a second configuration "estimate_NAME" stands beside "estimate". Valid until the next
+// call; NULL past the last, or no memory.
+VG_PROFILE_EXPORT const char *vgpuProfileLaunch(unsigned long long i);
+
+// What launches are to be recorded in; NULL: nothing.
+struct vgpu_profile *vgpu_profile_current(void);
+// Writes the file, says so if that fails, and frees everything.
+void vgpu_profile_shutdown(void);
 
 #endif

@@ -69,9 +69,8 @@ static void put_counts(FILE *f, const struct vgpu_counts *k) {
   fprintf(f, "}}");
 }
 
-static void put_estimate(FILE *f, const struct profile_record *r) {
-  const struct t4_estimate *e = &r->estimate;
-  fprintf(f, "\"estimate\": {\"us\": %.4f, \"cycles\": %.0f, \"bound\": \"%s\", \"bound_share\": %.4f, \"launch_overhead_us\": %.2f",
+static void put_estimate(FILE *f, const struct profile_record *r, const struct t4_estimate *e) {
+  fprintf(f, "{\"us\": %.4f, \"cycles\": %.0f, \"bound\": \"%s\", \"bound_share\": %.4f, \"launch_overhead_us\": %.2f",
           e->us, e->cycles, t4_limit_name[e->bound], e->share, e->launch_us);
   if (e->close != e->bound) fprintf(f, ", \"bound_close_behind\": \"%s\"", t4_limit_name[e->close]);
   fprintf(f, ", \"limits_us\": {");
@@ -86,17 +85,17 @@ static void put_estimate(FILE *f, const struct profile_record *r) {
           e->warps_resident, e->replayed, r->reused ? "true" : "false", r->scaled ? "true" : "false");
 }
 
-static void put_launch(FILE *f, const struct profile_record *r) {
-  fprintf(f, "    {\"kernel\": ");
+void vgpu_profile_put_launch(FILE *f, const struct profile_record *r, const struct t4_table *const *tables, size_t num_tables) {
+  fprintf(f, "{\"kernel\": ");
   put_string(f, r->kernel);
   fprintf(f, ", \"grid\": [%u, %u, %u], \"block\": [%u, %u, %u]", r->grid[0], r->grid[1], r->grid[2], r->block[0],
           r->block[1], r->block[2]);
   fprintf(f, ", \"registers\": %u, \"static_shared\": %u, \"dynamic_shared\": %u, \"local_bytes\": %u, ", r->registers,
           r->static_shared, r->dynamic_shared, r->local_bytes);
   put_counts(f, &r->counts);
-  if (r->has_estimate) {
-    fprintf(f, ", ");
-    put_estimate(f, r);
+  for (size_t i = 0; i < num_tables && r->has_estimate; i++) {
+    fprintf(f, i ? ", \"estimate_%s\": " : ", \"estimate\": ", tables[i]->name);
+    put_estimate(f, r, &r->estimates[i]);
   }
   fprintf(f, "}");
 }
@@ -115,8 +114,9 @@ static void put_kernel(FILE *f, const struct profile_record *records, size_t num
     for (size_t k = 0; k < sizeof sum / sizeof(uint64_t); k++) ((uint64_t *)&sum)[k] += ((const uint64_t *)&r->counts)[k];
     if (!r->has_estimate) continue;
     estimated++;
-    us += r->estimate.us, read += r->estimate.dram_read, write += r->estimate.dram_write;
-    bound_us[r->estimate.bound] += r->estimate.us;
+    const struct t4_estimate *e = &r->estimates[0];
+    us += e->us, read += e->dram_read, write += e->dram_write;
+    bound_us[e->bound] += e->us;
   }
   int bound = 0;
   for (int i = 1; i < T4_NUM_LIMITS; i++)
@@ -131,14 +131,15 @@ static void put_kernel(FILE *f, const struct profile_record *records, size_t num
 }
 
 bool vgpu_profile_write(const char *path, const char *config, const struct profile_record *records, size_t num) {
+  const struct t4_table *table = t4_table_named(config);
   FILE *f = fopen(path, "w");
   if (!f) return false;
   fprintf(f, "{\n  \"format\": \"vgpu-profile 1\",\n  \"device\": \"Tesla T4, virtual\",\n  \"memory_configuration\": \"%s\",\n", config);
   fprintf(f, "  \"note\": \"Counts are exact. Times, bytes behind L1 and bounds are estimates of a model, not measurements; "
              "launch overhead is not in them.\",\n  \"launches\": [");
   for (size_t i = 0; i < num; i++) {
-    fprintf(f, "%s\n", i ? "," : "");
-    put_launch(f, &records[i]);
+    fprintf(f, "%s\n    ", i ? "," : "");
+    vgpu_profile_put_launch(f, &records[i], &table, 1);
   }
   fprintf(f, "\n  ],\n  \"kernels\": [");
   bool *done = calloc(num ? num : 1, sizeof *done), ok = done != NULL;
