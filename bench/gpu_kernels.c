@@ -58,6 +58,9 @@ static const struct shape shapes[] = {
     {"attention decode 64, 2047 tokens", KERNEL_attention_decode_64, 1, 0, 0, 2047},
     {"attention decode 80, 2047 tokens", KERNEL_attention_decode_80, 1, 0, 0, 2047},
     {"attention decode 128, 2047 tokens", KERNEL_attention_decode_128, 1, 0, 0, 2047},
+    {"unpack gate_up", KERNEL_unpack_rows, 512, HIDDEN, MLP, 0},
+    {"apply silu, 512 rows", KERNEL_apply_silu, 512, HIDDEN, MLP, 0},
+    {"apply qkv, 512 rows", KERNEL_apply_qkv, 512, HIDDEN, 3 * HIDDEN, 0},
     {"sample, greedy", KERNEL_sample_rows, 1, 0, 0, 0},
     {"sample, top-k 50, top-p 0.9", KERNEL_sample_rows, 1, 0, 0, 1},
 };
@@ -112,6 +115,7 @@ static cu_pointer make_rows(int32_t rows, int32_t first) {
 
 // All parameter structs; a launch takes the one of its kernel.
 union parameters {
+  struct phi3_unpack unpack;
   struct phi3_embed embed;
   struct phi3_rmsnorm rmsnorm;
   struct phi3_rope rope;
@@ -152,6 +156,17 @@ static void make_linear(const struct shape *s, struct phi3_linear *p) {
     mem_free(parts);
   }
   row_order_free(&order);
+}
+
+static bool is_linear(enum gpu_kernel k) { return (k >= KERNEL_linear_store && k <= KERNEL_decode_norm_qkv) || k >= KERNEL_unpack_rows; }
+
+// The same matrix, for the kernels around cuBLAS.
+static void make_plain(const struct shape *s, union parameters *p) {
+  make_linear(s, &p->linear);
+  struct phi3_weights w = p->linear.w;
+  size_t packed_rows = (size_t)w.tiles * PHI3_TILE_ROWS;
+  if (s->kernel == KERNEL_unpack_rows) p->unpack = (struct phi3_unpack){w, filled(packed_rows * (size_t)s->k * 2, 0)};
+  else p->linear.sums = filled((size_t)s->rows * packed_rows * 4, SMALL);
 }
 
 static int32_t head_dim_of(enum gpu_kernel k) {
@@ -214,6 +229,8 @@ static void launch(const struct shape *s, union parameters *p) {
   case KERNEL_rmsnorm_rows: CHECK(gpu_rmsnorm(&device, &p->rmsnorm, &e)); break;
   case KERNEL_copy_pages: CHECK(gpu_launch(&device, s->kernel, (unsigned[]){PAGE * HIDDEN / 8 / 256, 1, 2}, 256, 0, p, &e)); break;
   case KERNEL_sample_rows: CHECK(gpu_launch(&device, s->kernel, (unsigned[]){1, 1, 1}, 1024, 0, p, &e)); break;
+  case KERNEL_unpack_rows: CHECK(gpu_unpack(&device, &p->unpack, &e)); break;
+  case KERNEL_apply_silu: case KERNEL_apply_qkv: CHECK(gpu_apply(&device, epilogue_of(s->kernel), &p->linear, &e)); break;
   default:
     if (s->kernel >= KERNEL_linear_store && s->kernel <= KERNEL_decode_norm_qkv) CHECK(gpu_linear(&device, epilogue_of(s->kernel), &p->linear, &e));
     else if (s->kernel == KERNEL_attention_merge) CHECK(gpu_launch(&device, s->kernel, (unsigned[]){HEADS, rows, 1}, 96, 0, p, &e));
@@ -246,7 +263,8 @@ static double seconds(const struct shape *s, union parameters *p) {
 static void run(const struct shape *s, bool real) {
   union parameters p = {0};
   struct gpu_extent x = {0};
-  if (s->kernel >= KERNEL_linear_store && s->kernel <= KERNEL_decode_norm_qkv) make_linear(s, &p.linear);
+  if (s->kernel >= KERNEL_unpack_rows) make_plain(s, &p);
+  else if (is_linear(s->kernel)) make_linear(s, &p.linear);
   else if (s->kernel >= KERNEL_attention_prefill_32 && s->kernel <= KERNEL_attention_merge) x = make_attention(s, &p.attention);
   else make_rows_kernel(s, &p);
   struct gpu_cost cost = gpu_registry[s->kernel].cost(&p, x);

@@ -57,6 +57,7 @@ struct engine_options {
   int64_t threads;
   int precision;                        // 0 fp32, 1 fp64
   int pages;                            // enum page_type
+  int gemm;                             // enum gemm
   int64_t page_size, chunk, max_tokens; // max_tokens 0: as many as the work needs
 };
 
@@ -76,6 +77,11 @@ bool engine_open(struct engine *en, const struct engine_options *o, struct err *
 // Opens the backend with room for `sequences` of `tokens` each and `logits` rows of logits per step.
 bool engine_start(struct engine *en, const struct engine_options *o, int64_t tokens, int32_t sequences, int32_t logits,
                   struct err *e);
+// The backend alone, with the same room.
+struct backend *engine_backend(const struct model *m, const struct engine_options *o, int64_t tokens, int32_t sequences,
+                               int32_t logits, struct err *e);
+// Sets device, precision and pages from a word such as "cpu", "cpu:fp64", "cpu:f16", "vgpu".
+bool engine_device(struct engine_options *o, const char *spec, struct err *e);
 // False, with an error, when there is no tokenizer.
 bool engine_needs_text(const struct engine *en, struct err *e);
 void engine_close(struct engine *en);
@@ -102,6 +108,8 @@ char *read_all(FILE *f, size_t *len, struct err *e);
 int cmd_generate(int argc, char **argv);
 int cmd_chat(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
+int cmd_compare(int argc, char **argv);
+int cmd_perplexity(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_synth(int argc, char **argv);
 int cmd_profile(int argc, char **argv);

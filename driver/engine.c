@@ -13,7 +13,7 @@ struct engine_options engine_defaults(void) {
 }
 
 const struct option_spec *engine_option_table(struct engine_options *o) {
-  static struct option_spec table[10];
+  static struct option_spec table[11];
   const struct option_spec fresh[] = {
       {'m', "model", OPTION_TEXT, &o->model, "MODEL", "a Hugging Face folder, a .gguf file, or a name; default nano", 0,
        0},
@@ -24,6 +24,8 @@ const struct option_spec *engine_option_table(struct engine_options *o) {
       {0, "pages", OPTION_CHOICE, &o->pages, "f32|f16", "stored keys and values of the cpu; default f32", 0, 0},
       {0, "page-size", OPTION_INT, &o->page_size, "N", "tokens in a page of the cache; default 16", 1, 4096},
       {0, "chunk", OPTION_INT, &o->chunk, "N", "tokens of a prompt computed at once; default 512", 1, 65536},
+      {0, "gemm", OPTION_CHOICE, &o->gemm, "own|cublas",
+       "who multiplies a prompt on a GPU; own gives the same bits however it is cut up; default own", 0, 0},
       {0, "max-tokens", OPTION_INT, &o->max_tokens, "N", "room of the cache in tokens; default what the work needs", 1,
        1e9},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
@@ -84,6 +86,11 @@ static struct backend *open_backend(const struct model *m, const struct engine_o
                                     const struct backend_options *b, struct err *e) {
   struct err no_gpu;
   bool cpu = o->device == DEVICE_CPU || (o->device == DEVICE_AUTO && (b->fp64 || !gpu_available(&no_gpu)));
+  if (cpu && b->gemm == GEMM_CUBLAS) {
+    if (o->device == DEVICE_CPU || b->fp64) err_set(e, "--gemm cublas needs a GPU: use --device cuda, or --gemm own");
+    else err_set(e, "--gemm cublas needs a GPU: %s; or use --gemm own", no_gpu.text);
+    return NULL;
+  }
   return cpu ? cpu_backend_open(m, b, e) : gpu_backend_open(m, b, o->device == DEVICE_VGPU, e);
 }
 
@@ -96,10 +103,9 @@ static void tell_overflows(const struct backend *b) {
             (long long)r.overflows, (long long)r.weights, (double)r.largest);
 }
 
-bool engine_start(struct engine *en, const struct engine_options *o, int64_t tokens, int32_t sequences, int32_t logits,
-                  struct err *e) {
-  double start = now_seconds();
-  const struct config *c = &en->model.config;
+struct backend *engine_backend(const struct model *m, const struct engine_options *o, int64_t tokens, int32_t sequences,
+                               int32_t logits, struct err *e) {
+  const struct config *c = &m->config;
   if (tokens > c->max_positions) tokens = c->max_positions;
   int64_t chunk = o->chunk < tokens ? o->chunk : tokens, room = tokens;
   if (o->max_tokens && o->max_tokens < room) room = o->max_tokens;
@@ -111,13 +117,37 @@ bool engine_start(struct engine *en, const struct engine_options *o, int64_t tok
                               .num_pages = (int32_t)pages,
                               .max_rows = (int32_t)(chunk > sequences ? chunk : sequences),
                               .max_logits = logits > sequences ? logits : sequences,
+                              .gemm = (enum gemm)o->gemm,
                               .max_positions = tokens};
-  if (pages > INT32_MAX) return err_set(e, "%lld pages are too many; use a larger --page-size", (long long)pages);
-  struct backend *backend = open_backend(&en->model, o, &b, e);
+  if (pages > INT32_MAX) return err_set(e, "%lld pages are too many; use a larger --page-size", (long long)pages), NULL;
+  struct backend *backend = open_backend(m, o, &b, e);
+  if (backend) tell_overflows(backend);
+  return backend;
+}
+
+bool engine_start(struct engine *en, const struct engine_options *o, int64_t tokens, int32_t sequences, int32_t logits,
+                  struct err *e) {
+  double start = now_seconds();
+  struct backend *backend = engine_backend(&en->model, o, tokens, sequences, logits, e);
   if (!backend || !forward_open(&en->forward, backend, e)) return false;
-  tell_overflows(backend);
   en->load_seconds += now_seconds() - start;
   return true;
+}
+
+bool engine_device(struct engine_options *o, const char *spec, struct err *e) {
+  static const char *const devices[] = {"auto", "cpu", "cuda", "vgpu"}; // in the order of enum device
+  size_t len = strcspn(spec, ":");
+  const char *how = spec[len] ? spec + len + 1 : "";
+  o->precision = o->pages = 0;
+  for (int i = 0; i <= DEVICE_VGPU; i++) {
+    if (strlen(devices[i]) != len || memcmp(devices[i], spec, len) != 0) continue;
+    o->device = i;
+    if (!spec[len]) return true;
+    o->precision = strcmp(how, "fp64") == 0;
+    o->pages = strcmp(how, "f16") == 0 ? PAGE_F16 : PAGE_F32;
+    if (i == DEVICE_CPU && (o->precision || o->pages == PAGE_F16 || strcmp(how, "fp32") == 0)) return true;
+  }
+  return err_set(e, "there is no device '%s'; there are cpu, cpu:fp64, cpu:f16 (fp32 with fp16 pages), cuda, vgpu and auto", spec);
 }
 
 void engine_close(struct engine *en) {

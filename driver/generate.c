@@ -113,9 +113,7 @@ static bool print_json(const struct settings *s, const struct engine *en, const 
       finish_names[g->finish], "cache", !s->no_cache, "load_seconds", en->load_seconds, "first_token_seconds",
       g->first_seconds, "seconds", g->seconds, "tokens_per_second", rate(after, g->seconds - g->first_seconds),
       "weight_bytes_per_pass", (json_int_t)weight_bytes_per_pass(&en->model));
-  bool ok = root && json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 && putchar('\n') != EOF;
-  json_decref(root);
-  return ok || err_set(e, "cannot write the JSON to standard output");
+  return json_print(root, e);
 }
 
 static const char *plural(int64_t n) { return n == 1 ? "" : "s"; }

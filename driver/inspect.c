@@ -202,10 +202,7 @@ static bool print_json(const struct model *m, const struct cache_size *cache, bo
     json_decref(root);
     root = NULL;
   }
-  bool ok =
-      root ? json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 && putchar('\n') != EOF : false;
-  json_decref(root);
-  return ok || err_set(e, "%s: cannot write it as JSON: a name is not UTF-8, or memory or the output failed", m->path);
+  return json_print(root, e);
 }
 
 static bool cache_of(const struct config *c, int64_t tokens, struct cache_size *cache, struct err *e) {

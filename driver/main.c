@@ -11,6 +11,8 @@ static const struct {
     {"generate", cmd_generate, "continue a text"},
     {"chat", cmd_chat, "a dialogue"},
     {"trace", cmd_trace, "walk one token through the model, stage by stage"},
+    {"compare", cmd_compare, "run two backends in lockstep and name the operation that differs"},
+    {"perplexity", cmd_perplexity, "how well a model predicts a text, and how far that is from a saved run"},
     {"bench", cmd_bench, "time generation with the key-value cache and without"},
     {"profile", cmd_profile, "where the time of prefill and decode goes, kernel by kernel"},
     {"synth", cmd_synth, "write a random checkpoint of any shape"},

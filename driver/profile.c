@@ -1,6 +1,6 @@
 // phi3 profile: where the time of prefill and decode goes.
 #include "driver/profile.h"
-#include "driver/provenance.h"
+#include "driver/origin.h"
 #include "driver/synth.h"
 #include "runtime/base/mem.h"
 #include <string.h>
@@ -121,7 +121,7 @@ int cmd_profile(int argc, char **argv) {
   struct err e = {0};
   struct engine en = {0};
   struct ids prompt = {0};
-  char *line = command_line("phi3 profile", argc, argv, &e);
+  char *line = origin_command_line(argc, argv, &e);
   struct profile p = {.options = &o, .engine = &en, .command = line, .estimate = o.engine.device == DEVICE_VGPU};
   code = line && run(&p, &prompt, &e) ? EXIT_OK : failure(&c, &e);
   profile_free(&p);

@@ -1,6 +1,6 @@
 // The table and the timeline as JSON; bench/README.md describes the fields.
 #include "driver/profile.h"
-#include "driver/provenance.h"
+#include "driver/origin.h"
 
 static const char *const limits[] = {"dram", "l2", "shared", "lsu", "issue", "fp32", "int", "sfu", "fp64", "tensor", "atomic"};
 enum { NUM_LIMITS = sizeof limits / sizeof *limits };
@@ -34,25 +34,21 @@ static json_t *phase_json(const struct profile *p, const struct profile_rows *r,
                    t.ideal.bytes, "ideal_operations", t.ideal.operations, "rows", rows);
 }
 
-// A file's name need not be UTF-8, which Jansson asks for.
-static json_t *text_json(const char *text) {
-  json_t *j = json_string(text);
-  return j ? j : json_null();
-}
-
 bool profile_write_json(const struct profile *p, const struct profile_rows *r, const char *path, struct err *e) {
   const struct config *c = &p->engine->model.config;
   json_use_mem();
   json_t *phases = json_array();
   for (int decode = 0; decode < (p->steps ? 2 : 1); decode++) json_array_append_new(phases, phase_json(p, r, decode));
   json_t *root = json_pack("{s:s, s:s, s:s, s:o, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i}, s:i, s:I, s:I, s:o}", "format", "phi3-profile 1", "device", p->device, "kind",
-                           p->estimate ? "estimate" : "measurement", "model", text_json(p->engine->model.path), "shape", "layers", p->layers, "hidden", c->hidden_size, "heads",
+                           p->estimate ? "estimate" : "measurement", "model", json_or_null(json_string(p->engine->model.path)), "shape", "layers", p->layers, "hidden", c->hidden_size, "heads",
                            c->num_heads, "kv_heads", c->num_kv_heads, "head_dim", c->head_dim, "intermediate", c->intermediate_size, "vocab", c->vocab_size, "layers_run",
                            p->layers_run, "prompt_tokens", (json_int_t)p->prompt_tokens, "decode_steps", (json_int_t)p->steps, "phases", phases);
   if (root && p->estimate)
     json_object_update_new(root, json_pack("{s:s, s:s}", "memory_configuration", profile_memories[p->options->memory], "note",
                                            "Times, bytes behind L1 and bounds are estimates of a model, not measurements; launch overhead is not in them."));
-  bool ok = root ? provenance_add(root, p->command, e) && json_write_file(path, root, e) : err_no_memory(e, 0, "the JSON");
+  json_t *origin = origin_json(p->command);
+  bool ok = root && origin && json_object_update(root, origin) == 0 ? json_write_file(path, root, e) : err_no_memory(e, 0, "the JSON");
+  json_decref(origin);
   json_decref(root);
   return ok;
 }

@@ -131,8 +131,5 @@ bool trace_print_json(const struct trace *t, struct err *e) {
   json_t *root = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "model", t->engine->model.path, "text",
                            text_json(t->text.data, t->text.len), "ids", ids, "pieces", pieces, "stages", stages_json(t),
                            "top", candidates_json(t), "argmax", t->num_top ? json_integer(t->top[0].id) : json_null());
-  if (!root) return err_no_memory(e, 0, "the JSON");
-  bool ok = json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 && putchar('\n') != EOF;
-  json_decref(root);
-  return ok || err_set(e, "cannot write the JSON to standard output");
+  return json_print(root, e);
 }

@@ -73,6 +73,14 @@ struct phi3_linear {
   PHI3_PTR(const float) gain;     // fp32 [hidden]
   int32_t hidden;
   float eps;
+  // phi3_apply_*: y is there already, by cuBLAS
+  PHI3_PTR(const float) sums; // fp32 [rows, 16 tiles]
+};
+
+// Packed weights to plain ones: fp16 [16 tiles, 32 groups], row-major, in the order of the packed rows. Grid ceil(64 tiles groups / 256), 256 threads.
+struct phi3_unpack {
+  struct phi3_weights w;
+  PHI3_PTR(uint16_t) out;
 };
 
 // Eight packed rows of qkv_proj: channels channel..channel + count - 1 of a head. A rotated half tile 0 goes with a half tile 1 that holds the
@@ -174,10 +182,10 @@ struct phi3_sample {
   K(rope_rows, phi3_rope, 128, 64)               \
   K(append_rows, phi3_append, 128, 64)           \
   K(copy_pages, phi3_copy_page, 256, 64)         \
-  K(linear_store, phi3_linear, 256, 208)         \
-  K(linear_add, phi3_linear, 256, 208)           \
-  K(linear_silu, phi3_linear, 256, 208)          \
-  K(linear_qkv, phi3_linear, 256, 208)           \
+  K(linear_store, phi3_linear, 256, 255)         \
+  K(linear_add, phi3_linear, 256, 255)           \
+  K(linear_silu, phi3_linear, 256, 255)          \
+  K(linear_qkv, phi3_linear, 256, 255)           \
   K(decode_store_8, phi3_linear, 256, 104)       \
   K(decode_add_8, phi3_linear, 256, 104)         \
   K(decode_silu_8, phi3_linear, 256, 104)        \
@@ -200,4 +208,7 @@ struct phi3_sample {
   K(attention_decode_96, phi3_attention, 128, 255) \
   K(attention_decode_128, phi3_attention, 128, 255) \
   K(attention_merge, phi3_attention, 128, 64)    \
-  K(sample_rows, phi3_sample, 1024, 64)
+  K(sample_rows, phi3_sample, 1024, 64)          \
+  K(unpack_rows, phi3_unpack, 256, 64)           \
+  K(apply_silu, phi3_linear, 128, 64)            \
+  K(apply_qkv, phi3_linear, 128, 64)

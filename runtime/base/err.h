@@ -19,6 +19,7 @@ static inline bool err_false(void) { return false; }
 // An allocation of `bytes` for `what` failed; is false.
 #define err_no_memory(e, bytes, what) (err_set_no_memory(e, bytes, what), err_false())
 
+// Control characters in what is put into the text become '?'.
 void err_set_text(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void err_add_context(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void err_set_no_memory(struct err *e, size_t bytes, const char *what);

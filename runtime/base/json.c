@@ -1,6 +1,7 @@
 #include "runtime/base/json.h"
 #include "runtime/base/file.h"
 #include "runtime/base/mem.h"
+#include <stdio.h>
 #include <string.h>
 
 // Set when an allocation fails, which Jansson may report as a syntax error or not at all.
@@ -17,12 +18,12 @@ void json_use_mem(void) {
   json_free_t f;
   json_get_alloc_funcs(&m, &f);
   if (m != alloc) json_set_alloc_funcs(alloc, mem_raw_free);
+  alloc_failed = false;
 }
 
 json_t *json_read_memory(const void *data, size_t size, const char *name, struct err *e) {
   json_use_mem();
   json_error_t je;
-  alloc_failed = false;
   json_t *root = json_loadb(data ? data : "", size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
   if (root) return root;
   if (alloc_failed) err_no_memory(e, size, name);
@@ -47,4 +48,13 @@ bool json_write_file(const char *path, const json_t *root, struct err *e) {
   bool ok = file_write(path, text, n + 1, e);
   mem_raw_free(text);
   return ok;
+}
+
+bool json_print(json_t *root, struct err *e) {
+  char *text = root && !alloc_failed ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
+  json_decref(root);
+  if (!text) return alloc_failed ? err_no_memory(e, 0, "the JSON") : err_set(e, "cannot write it as JSON: a name is not UTF-8, or a number not finite");
+  bool ok = puts(text) != EOF && fflush(stdout) == 0;
+  mem_raw_free(text);
+  return ok || err_set(e, "cannot write the JSON to standard output");
 }

@@ -49,6 +49,11 @@ extern const struct backend_ops cpu_ops_f32, cpu_ops_f64;
 // backend.c: reads a stage of either kind.
 bool cpu_read(struct backend *b, const struct step *s, enum stage stage, float *dst, struct err *e);
 bool cpu_copy_page(struct backend *b, int32_t from, int32_t to, struct err *e);
+// write.c
+bool cpu_write(struct backend *b, const struct step *s, enum stage stage, const float *src, struct err *e);
+bool cpu_read_cache(struct backend *b, const struct step *s, int32_t layer, float *keys, float *values, struct err *e);
+bool cpu_write_cache(struct backend *b, const struct step *s, int32_t layer, const float *keys, const float *values,
+                     struct err *e);
 void cpu_close(struct backend *b);
 
 // embed.c. Checks the step first: rows, positions, pages and logit rows within what the backend was opened for.

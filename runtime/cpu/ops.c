@@ -89,6 +89,9 @@ const struct backend_ops cpu_ops_f32 = {.name = "cpu",
                                         .logits = logits_f32,
                                         .copy_page = cpu_copy_page,
                                         .read = cpu_read,
+                                        .write = cpu_write,
+                                        .read_cache = cpu_read_cache,
+                                        .write_cache = cpu_write_cache,
                                         .close = cpu_close};
 
 const struct backend_ops cpu_ops_f64 = {.name = "cpu",
@@ -101,4 +104,7 @@ const struct backend_ops cpu_ops_f64 = {.name = "cpu",
                                         .logits = logits_f64,
                                         .copy_page = cpu_copy_page,
                                         .read = cpu_read,
+                                        .write = cpu_write,
+                                        .read_cache = cpu_read_cache,
+                                        .write_cache = cpu_write_cache,
                                         .close = cpu_close};

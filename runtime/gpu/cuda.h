@@ -18,6 +18,8 @@ typedef struct CUgraphExec_st *cu_graph_exec;
 enum { // CUdevice_attribute
   CU_ATTRIBUTE_SHARED_OPTIN = 97,
   CU_ATTRIBUTE_MULTIPROCESSORS = 16,
+  CU_ATTRIBUTE_MEMORY_CLOCK = 36, // kHz
+  CU_ATTRIBUTE_MEMORY_BUS = 37,   // bits
   CU_ATTRIBUTE_MAJOR = 75,
   CU_ATTRIBUTE_MINOR = 76,
 };
@@ -31,6 +33,7 @@ enum { // CUresult
   CU_ERROR_NO_BINARY = 209,
   CU_ERROR_INVALID_PTX = 218,
   CU_ERROR_UNSUPPORTED_PTX = 222,
+  CU_ERROR_NOT_FOUND = 500,
 };
 
 // name, the library's symbol, parameters. One list makes the struct and the look-up.

@@ -2,6 +2,7 @@
 #pragma once
 #include "kernels/kernels.h"
 #include "runtime/backend.h"
+#include "runtime/gpu/cublas.h"
 #include "runtime/gpu/cuda.h"
 #include "runtime/gpu/pack.h"
 
@@ -28,6 +29,8 @@ struct gpu_device {
   int32_t num_modules;
   cu_function kernels[KERNEL_COUNT];
   cu_stream stream;
+  struct cublas cublas;           // for prefill, when asked for
+  cu_pointer plain, sums;         // cuBLAS: fp16 weights in plain order, fp32 [rows, packed rows]
   int32_t max_shared; // bytes of shared memory a block may have
   char name[128];
 };
@@ -64,6 +67,7 @@ struct gpu {
   struct gpu_layer *layers;
   cu_pointer embed, norm;              // fp16 [vocab, hidden]; fp32 [hidden]
   struct phi3_weights head;
+  size_t plain_halfs, packed_rows;     // of the largest matrix: what cuBLAS needs room for
   cu_pointer parts, rope;              // half tiles of qkv; cos and sin
   int32_t max_positions;               // rows of the rope table
   int64_t page_halfs;                  // keys (or values) of one page and layer
@@ -80,6 +84,7 @@ struct gpu {
   enum gpu_recording recording;
   struct gpu_graph graphs[GPU_GRAPHS];
   int32_t num_graphs, replayed;        // index of the graph to replay
+  int32_t open_ranges;                 // for Nsight, nested
   struct pack_report report;
 };
 
@@ -100,6 +105,8 @@ void gpu_slab_close(struct gpu *g, struct gpu_slab *s);
 cu_pointer gpu_carve(struct gpu_slab *s, size_t bytes);
 // weights.c: everything of the model on the device, in a slab of gpu_weight_bytes.
 bool gpu_weight_bytes(const struct config *c, size_t *bytes, struct err *e);
+// Halfs of the largest packed matrix, and its packed rows at most of those whose epilogue cuBLAS has not.
+bool gpu_largest_matrix(const struct config *c, size_t *halfs, size_t *packed_rows, struct err *e);
 bool gpu_load_weights(struct gpu *g, struct err *e);
 // rope.c: the table of cos and sin.
 size_t gpu_rope_bytes(const struct config *c, int32_t positions);
@@ -111,11 +118,15 @@ struct gpu_step_arrays gpu_step_layout(const struct backend_options *o);
 // graph.c
 bool gpu_begin_step(struct backend *b, const struct step *s, bool observed, struct err *e);
 bool gpu_end_step(struct backend *b, const struct step *s, struct err *e);
+void gpu_end_abandoned(struct gpu *g); // while a capture is open the driver frees nothing
 void gpu_drop_graphs(struct gpu *g);
 // launch.c: geometry of each kernel.
 enum gpu_epilogue { EPILOGUE_STORE, EPILOGUE_ADD, EPILOGUE_SILU, EPILOGUE_QKV };
 // y = x W^T by the kernel for p->rows rows. With p->residual the kernel norms the rows itself; see gpu_norm_fits.
 bool gpu_linear(struct gpu_device *d, enum gpu_epilogue epilogue, struct phi3_linear *p, struct err *e);
+// Around the products of cuBLAS: d->plain from the packed weights; the epilogues silu and qkv on p->sums.
+bool gpu_unpack(struct gpu_device *d, struct phi3_unpack *p, struct err *e);
+bool gpu_apply(struct gpu_device *d, enum gpu_epilogue epilogue, struct phi3_linear *p, struct err *e);
 bool gpu_norm_fits(const struct phi3_weights *w, int32_t rows);
 bool gpu_rmsnorm(struct gpu_device *d, struct phi3_rmsnorm *p, struct err *e);
 // `split`: by keys, for rows of any sequences, in `spans` spans at most; else by blocks of p->queries.
@@ -124,6 +135,10 @@ bool gpu_attention(struct gpu_device *d, struct phi3_attention *p, bool split, i
 int32_t gpu_head_size(int32_t head_dim);
 // operations.c, read.c
 bool gpu_read(struct backend *b, const struct step *s, enum stage stage, float *dst, struct err *e);
+// write.c: stages and pages from the host.
+bool gpu_write(struct backend *b, const struct step *s, enum stage stage, const float *src, struct err *e);
+bool gpu_read_cache(struct backend *b, const struct step *s, int32_t layer, float *keys, float *values, struct err *e);
+bool gpu_write_cache(struct backend *b, const struct step *s, int32_t layer, const float *keys, const float *values, struct err *e);
 bool gpu_norm_logit_rows(struct gpu *g, const struct step *s, struct err *e);
 extern const struct backend_ops gpu_cuda_ops, gpu_virtual_ops;
 // open.c
@@ -135,6 +150,11 @@ extern const struct gpu_image {
 } gpu_images[];
 extern const int32_t gpu_num_images;
 extern const char gpu_images_cuda[]; // nvcc's version
-// nvtx.c: ranges for Nsight; nothing without its header.
-void gpu_range_push(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void gpu_range_pop(void);
+// nvtx.c: ranges for Nsight, which cost next to nothing where none listens; nothing without their header. They nest:
+//   "prefill 31" or "decode 4" (the step's tokens) > "embed", "layer 0" > "attention_in", "attention", "attention_out", "mlp_in", "mlp_out"; "logits"
+// and stand alone around what is no part of a step: "sample", "copy_page". A decode step's launches are captured once, inside of these ranges; when it is replayed
+// the host does nothing but launch the graph, in "decode 4" > "replay". Nsight Systems shows the graph's kernels with --cuda-graph-trace=node.
+void gpu_range_push(struct gpu *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void gpu_range_pop(struct gpu *g);
+// Ends what a failed step left open.
+void gpu_range_pop_all(struct gpu *g);

@@ -14,6 +14,8 @@ static const struct stand_in stand_ins[] = {
 };
 
 enum { NUM_STAND_INS = sizeof stand_ins / sizeof *stand_ins, JIT_STACK_START = 32 << 10, JIT_STACK_MAX = 16 << 20 };
+// Steps of a match for each byte of the text, and besides.
+enum { MATCH_RATE = 16, MATCH_FREE = 100000 };
 // The stand-ins for characters that Unicode 16 does not know; a PCRE2 that does not either needs none.
 enum { UNASSIGNED_3 = 0xFDD0, UNASSIGNED_4 = 0x1FFFE, ENGINE_UNICODE = 16 };
 
@@ -98,8 +100,7 @@ static bool open_pcre(struct matcher *m, struct err *e) {
     return err_no_memory(e, JIT_STACK_START, "matching a regular expression");
   m->unassigned = knows_more();
   pcre2_jit_stack_assign(m->context, NULL, m->stack);
-  // A megabyte of spaces is a lawful text: the limits are memory and the text's own length.
-  pcre2_set_match_limit(m->context, UINT32_MAX);
+  // A megabyte of spaces is a lawful text: the limits are memory and (matcher_start) the text's own length.
   pcre2_set_depth_limit(m->context, UINT32_MAX);
   pcre2_set_heap_limit(m->context, UINT32_MAX);
   return true;
@@ -146,7 +147,10 @@ bool matcher_start(struct matcher *m, const char *text, size_t len, struct err *
   m->at = m->last_end = 0;
   m->any = false;
   if (m->pattern->literal) return true;
-  return (m->match_data || open_pcre(m, e)) && substitute(m, e);
+  if (!m->match_data && !open_pcre(m, e)) return false;
+  // Lawful expressions try a position a few times; some could try one for ever.
+  pcre2_set_match_limit(m->context, len < UINT32_MAX / MATCH_RATE / 2 ? (uint32_t)(MATCH_FREE + MATCH_RATE * len) : UINT32_MAX);
+  return substitute(m, e);
 }
 
 static int next_literal(struct matcher *m, size_t *start, size_t *end) {
@@ -167,6 +171,8 @@ static int next_regex(struct matcher *m, struct err *e) {
   if (rc >= 0) return 1;
   if (rc == PCRE2_ERROR_NOMATCH) return 0;
   if (rc == PCRE2_ERROR_NOMEMORY) return err_no_memory(e, m->len, "matching a regular expression"), -1;
+  if (rc == PCRE2_ERROR_MATCHLIMIT)
+    return err_set(e, "the tokenizer's regular expression does not come to an end at byte %zu of %zu; the file is not a useful one", m->at, m->len), -1;
   char why[160] = "";
   pcre2_get_error_message(rc, (PCRE2_UCHAR *)why, sizeof why);
   return err_set(e, "matching a regular expression failed at byte %zu of %zu: %s", m->at, m->len, why), -1;

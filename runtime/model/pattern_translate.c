@@ -76,8 +76,9 @@ static bool put_escape(struct translation *t, bool in_class) {
     return refuse(t, name);
   }
   // Oniguruma's \v is one character, PCRE2's a class.
-  bool ok = c == 'v' ? puts_out(t, "\\x{B}") : put(t, t->text + t->at, 2);
-  t->at += 2;
+  size_t n = 1 + (size_t)utf8_length(c);
+  bool ok = c == 'v' ? puts_out(t, "\\x{B}") : put(t, t->text + t->at, n);
+  t->at += n;
   return ok;
 }
 

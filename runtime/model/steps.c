@@ -174,6 +174,8 @@ static bool run_split(struct steps_run *r, int k, const char *text, size_t len, 
 static bool run_from(struct steps_run *r, int k, const char *text, size_t len, bool at_start, struct err *e) {
   if (!len) return true;
   if (k == r->steps->count) return r->sink(r->user, text, len, at_start, e);
+  if ((r->work += len) > r->most_work)
+    return err_set(e, "the tokenizer's steps make more than %zu bytes of a text; the file is not a useful one", r->most_work);
   switch (r->steps->data[k].kind) {
   case STEP_PREPEND: return run_prepend(r, k, text, len, at_start, e);
   case STEP_REPLACE: return run_replace(r, k, text, len, at_start, e);
@@ -184,5 +186,7 @@ static bool run_from(struct steps_run *r, int k, const char *text, size_t len, b
 }
 
 bool steps_run(struct steps_run *r, const char *text, size_t len, bool at_start, struct err *e) {
+  r->work = 0;
+  r->most_work = len > SIZE_MAX / MAX_WORK_RATE / 2 ? SIZE_MAX : MAX_WORK_FREE + MAX_WORK_RATE * len;
   return run_from(r, 0, text, len, at_start, e);
 }

@@ -32,6 +32,10 @@ struct step {
 
 enum { MAX_STEPS = 32 };
 
+// Steps that make more of a text for the next ones to make more of could keep a machine busy for ever. All steps together may handle so
+// many bytes for each byte of a text, and so many besides; files that people use need less than a hundred.
+enum { MAX_WORK_RATE = 1024, MAX_WORK_FREE = 4096 };
+
 struct steps {
   struct step data[MAX_STEPS];
   int count;
@@ -62,6 +66,7 @@ struct steps_run {
   struct step_state states[MAX_STEPS];
   bool (*sink)(void *user, const char *text, size_t len, bool at_start, struct err *e);
   void *user;
+  size_t work, most_work; // bytes handled for this text
 };
 
 void steps_run_init(struct steps_run *r, const struct steps *s,

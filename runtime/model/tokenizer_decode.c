@@ -17,6 +17,7 @@ struct decoder {
   bool skip_special, finished;
   struct decode_state states[MAX_DECODE_STEPS];
   struct buffer out;
+  size_t work, most_work; // bytes handled so far, as in steps.h
 };
 
 bool tokenizer_add_decoder(struct tokenizer *t, struct decode_step step, const char *text, size_t len,
@@ -56,6 +57,10 @@ void decoder_close(struct decoder *d) {
 }
 
 static bool pass(struct decoder *d, int k, const char *s, size_t len, struct err *e);
+
+static bool too_much(size_t most, struct err *e) {
+  return err_set(e, "the tokenizer's decoders make more than %zu bytes of a text; the file is not a useful one", most);
+}
 
 static bool replace(struct decoder *d, int k, const char *s, size_t len, struct err *e) {
   const struct decode_step *step = &d->t->decoders[k];
@@ -180,6 +185,7 @@ static bool join(struct decoder *d, int k, const char *s, size_t len, struct err
 // Gives a token, or a part of the fused text, to decoder k.
 static bool pass(struct decoder *d, int k, const char *s, size_t len, struct err *e) {
   if (k == d->t->num_decoders) return !len || buffer_append(&d->out, s, len, e);
+  if ((d->work += len + 1) > d->most_work) return too_much(d->most_work, e);
   switch (d->t->decoders[k].kind) {
   case DECODE_JOIN: return join(d, k, s, len, e);
   case DECODE_REPLACE: return replace(d, k, s, len, e);
@@ -203,6 +209,7 @@ const char *decoder_push(struct decoder *d, int32_t id, size_t *len, struct err 
   if (id < 0) return err_set(e, "id %d is negative; ids start at 0", id), NULL;
   d->out.len = 0;
   const char *piece = vocab_get(&d->t->vocab, id, &n);
+  if (piece) d->most_work += MAX_WORK_FREE + MAX_WORK_RATE * n;
   if (piece && !(d->skip_special && d->t->special[id]) && !pass(d, 0, piece, n, e)) return NULL;
   return result(d, len);
 }
@@ -217,6 +224,7 @@ static bool flush_partial(struct decoder *d, int k, struct err *e) {
 
 const char *decoder_finish(struct decoder *d, size_t *len, struct err *e) {
   d->out.len = 0;
+  d->most_work += MAX_WORK_FREE;
   for (int k = 0; !d->finished && k < d->t->num_decoders; k++) {
     enum decode_kind kind = d->t->decoders[k].kind;
     if (kind == DECODE_BYTE_FALLBACK && !flush_bytes(d, k, e)) return NULL;
@@ -257,9 +265,11 @@ char *tokenizer_token_text(const struct tokenizer *t, int32_t id, size_t *len, s
   const char *piece = vocab_get(&t->vocab, id, len);
   bool ok = piece ? buffer_append(&text, piece, *len, e)
                   : err_set(e, "id %d has no piece; ids go from 0 to %d", id, t->vocab.size - 1);
+  size_t most = MAX_WORK_FREE + MAX_WORK_RATE * text.len;
   for (int k = 0; ok && k < t->num_decoders && utf8_valid(text.data, text.len) == text.len; k++) {
     next.len = 0;
     ok = decode_alone(&t->decoders[k], text.data, text.len, &next, e) && buffer_append(&next, "", 0, e);
+    if (ok && next.len > most) ok = too_much(most, e);
     struct buffer old = text;
     text = next;
     next = old;

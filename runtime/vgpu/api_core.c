@@ -31,6 +31,7 @@ static struct {
   struct fail fails[MAX_FAILS];
   int num_fails;
   CUresult lost; // an injected loss of the device
+  const char *failed; // the function that last failed on demand
 } g = {.once = PTHREAD_ONCE_INIT};
 
 static _Thread_local int depth;       // of API calls on this thread
@@ -105,6 +106,7 @@ static void add_fail(const char *item, size_t len) {
 static void set_fails(const char *spec) {
   g.num_fails = 0;
   g.lost = CUDA_SUCCESS;
+  g.failed = NULL;
   while (spec && *spec) {
     size_t n = strcspn(spec, ",");
     add_fail(spec, n);
@@ -137,16 +139,20 @@ static CUresult injected(const char *name) {
     if (!same_function(f->name, name) || ++f->seen != f->at) continue;
     CUresult r = f->error ? (CUresult)f->error : usual_failure(name);
     if (r == CUDA_ERROR_UNKNOWN) g.lost = r;
+    g.failed = name;
     return r;
   }
   return CUDA_SUCCESS;
 }
 
-// The environment's VGPU_FAIL, set by the program itself; NULL or "" for none. Counting starts anew.
-VG_API void vgpuFail(const char *spec);
 VG_API void vgpuFail(const char *spec) {
   struct vg_call c __attribute__((cleanup(vg_leave), unused)) = vg_enter(NULL, VG_NOTHING);
   set_fails(spec);
+}
+
+VG_API const char *vgpuFailed(void) {
+  struct vg_call c __attribute__((cleanup(vg_leave), unused)) = vg_enter(NULL, VG_NOTHING);
+  return g.failed;
 }
 
 // ---- calls ----

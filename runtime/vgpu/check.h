@@ -166,5 +166,9 @@ VG_EXPORT int vgpuFindingKind(unsigned i);
 VG_EXPORT unsigned long long vgpuFindingCount(unsigned i); // occurrences at that place
 VG_EXPORT void vgpuFindingsReset(void);
 VG_EXPORT const char *vgpuFindingKindName(int kind);
+// The environment's VGPU_FAIL, set by the program itself; NULL or "" for none. Counting starts anew.
+VG_EXPORT void vgpuFail(const char *spec);
+// The function whose call was made to fail since then, the last one; NULL for none.
+VG_EXPORT const char *vgpuFailed(void);
 
 #endif

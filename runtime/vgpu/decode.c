@@ -161,6 +161,7 @@ static void prepare(struct dec *d) {
   struct vgpu_code *c = d->c;
   c->num_funcs = (uint32_t)d->m->num_funcs;
   c->funcs = dec_alloc(d, (c->num_funcs + 1) * sizeof *c->funcs);
+  dec_list(d, (const vgpu_loc[]){0}, 1); // the handlers take the address of an instruction's list, whether it has one or not
   for (struct ptx_func *f = d->m->funcs; f; f = f->next) {
     struct vgpu_func *v = &c->funcs[f->index];
     v->ptx = f;

@@ -18,6 +18,8 @@
 #define FLAG_ZSTD       0x8000u
 #define DEVICE_ARCH     75
 #define MAX_PLAIN       ((uint64_t)1 << 30) // no PTX or machine code of a kernel file is larger
+#define ZSTD_RATIO      32768u // four bytes may stand for a block of 128 KiB
+#define LZ4_RATIO       255u   // a byte of a length for as many
 
 enum { OK = 0, NO_MEMORY = 2, INVALID_IMAGE = 200, NO_BINARY = 209 };
 
@@ -56,8 +58,9 @@ static uint64_t read_entry(const uint8_t *p, uint64_t n, struct entry *e) {
 
 // The entry's payload in fresh memory, NUL after it. NULL: *code says why.
 static char *unpack(const struct entry *e, size_t *len, int *code) {
+  uint64_t most = e->flags & FLAG_ZSTD ? (uint64_t)e->stored * ZSTD_RATIO : e->flags & FLAG_LZ4 ? (uint64_t)e->stored * LZ4_RATIO : e->size;
   *code = INVALID_IMAGE;
-  if (e->plain_size > MAX_PLAIN) return NULL;
+  if (e->plain_size > MAX_PLAIN || e->plain_size > most) return NULL; // a small file cannot ask for much memory
   char *out = malloc(e->plain_size + 1);
   if (!out) {
     *code = NO_MEMORY;

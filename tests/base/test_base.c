@@ -21,6 +21,10 @@ static void errors_keep_context(void **state) {
   char longest[3000];
   memset(longest, 'a', sizeof longest - 1);
   longest[sizeof longest - 1] = 0;
+  err_set(&e, "key '%s'", "a\nb\x1b[31m\x7f");
+  assert_string_equal(e.text, "key 'a?b?[31m?'");
+  err_context(&e, "%s", "c\td");
+  assert_string_equal(e.text, "c?d: key 'a?b?[31m?'");
   err_set(&e, "%s", longest);
   err_context(&e, "%s", longest);
   assert_int_equal(strlen(e.text), sizeof e.text - 1);

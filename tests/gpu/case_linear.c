@@ -21,6 +21,7 @@ static const struct shape many[] = {{17, 32, 16, 2, 1, 32, 32, false},   {128, 6
                                     {33, 2049, 127, 4, 2, 32, 12, true}, {127, 31, 129, 2, 1, 80, 40, false},  {130, 40, 7, 3, 1, 8, 8, false}};
 
 static const struct shape *shapes_of(enum gpu_kernel k, int *n) {
+  if (k >= KERNEL_unpack_rows) return *n = sizeof some / sizeof *some, some;
   if (k >= KERNEL_decode_norm_store && k <= KERNEL_decode_norm_qkv) return *n = sizeof fused / sizeof *fused, fused;
   if (k >= KERNEL_decode_store_16 && k <= KERNEL_decode_qkv_16) return *n = sizeof some / sizeof *some, some;
   if (k >= KERNEL_decode_store_8 && k <= KERNEL_decode_qkv_8) return *n = sizeof few / sizeof *few, few;
@@ -35,9 +36,9 @@ int linear_shapes(enum gpu_kernel k) {
 
 static enum gpu_epilogue epilogue_of(enum gpu_kernel k) {
   switch (k) {
-  case KERNEL_linear_store: case KERNEL_decode_store_8: case KERNEL_decode_store_16: case KERNEL_decode_norm_store: return EPILOGUE_STORE;
+  case KERNEL_unpack_rows: case KERNEL_linear_store: case KERNEL_decode_store_8: case KERNEL_decode_store_16: case KERNEL_decode_norm_store: return EPILOGUE_STORE;
   case KERNEL_linear_add: case KERNEL_decode_add_8: case KERNEL_decode_add_16: return EPILOGUE_ADD;
-  case KERNEL_linear_silu: case KERNEL_decode_silu_8: case KERNEL_decode_silu_16: case KERNEL_decode_norm_silu: return EPILOGUE_SILU;
+  case KERNEL_linear_silu: case KERNEL_decode_silu_8: case KERNEL_decode_silu_16: case KERNEL_decode_norm_silu: case KERNEL_apply_silu: return EPILOGUE_SILU;
   default: return EPILOGUE_QKV;
   }
 }
@@ -57,7 +58,7 @@ struct work {
   struct phi3_qkv_part *parts;
   struct config config;
   struct phi3_linear p;
-  struct buffer b_w, b_x, b_out, b_residual, b_gain, b_parts, b_rows, b_rope, b_keys, b_values, b_tables;
+  struct buffer b_w, b_x, b_out, b_residual, b_gain, b_parts, b_rows, b_rope, b_keys, b_values, b_tables, b_sums;
 };
 
 static struct err e;
@@ -213,10 +214,38 @@ static void check_plain(const struct work *w, const void *out, const char *what)
 static void free_work(struct work *w) {
   void *owned[] = {w->w, w->x, w->y, w->residual, w->gain, w->before, w->rope};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
-  struct buffer *buffers[] = {&w->b_w, &w->b_x, &w->b_out, &w->b_residual, &w->b_gain, &w->b_parts, &w->b_rows, &w->b_rope, &w->b_keys, &w->b_values, &w->b_tables};
+  struct buffer *buffers[] = {&w->b_w, &w->b_x, &w->b_out, &w->b_residual, &w->b_gain, &w->b_parts, &w->b_rows, &w->b_rope, &w->b_keys, &w->b_values, &w->b_tables, &w->b_sums};
   for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) buffer_close(buffers[i]);
   row_order_free(&w->order);
   mem_free(w->parts);
+}
+
+// The sums as cuBLAS leaves them, in the order of the packed rows.
+static void make_sums(struct work *w) {
+  int64_t packed_rows = 16ll * w->order.tiles;
+  float *sums = calloc((size_t)(w->s.rows * packed_rows), sizeof *sums);
+  for (int64_t r = 0; r < w->s.rows; r++)
+    for (int64_t i = 0; i < packed_rows; i++)
+      if (w->order.rows[i] >= 0) sums[r * packed_rows + i] = (float)w->y[r * w->w_rows + w->order.rows[i]];
+  w->b_sums = buffer_open(sums, (size_t)(w->s.rows * packed_rows) * 4);
+  w->p.sums = w->b_sums.p;
+  free(sums);
+}
+
+// Every row in its plain place, zeros in the padding.
+static struct outcome unpack(struct work *w, bool check, const char *what) {
+  int64_t ld = w->p.w.groups * 32ll, rows = 16ll * w->p.w.tiles;
+  struct buffer out = buffer_open(NULL, (size_t)(rows * ld) * 2);
+  struct phi3_unpack p = {w->p.w, out.p};
+  assert_ok(gpu_unpack(test_device(), &p, &e));
+  struct outcome o = {buffer_read(&out, what), out.bytes};
+  for (int64_t r = 0; r < rows && check; r++)
+    for (int64_t c = 0; c < ld; c++) {
+      uint16_t expected = w->order.rows[r] >= 0 && c < w->s.k ? w->w[w->order.rows[r] * w->s.k + c] : 0;
+      if (((uint16_t *)o.data)[r * ld + c] != expected) fail_msg("%s: row %d, column %d", what, (int)r, (int)c);
+    }
+  buffer_close(&out);
+  return o;
 }
 
 struct outcome case_linear(enum gpu_kernel k, int shape, uint64_t seed, bool check) {
@@ -230,7 +259,17 @@ struct outcome case_linear(enum gpu_kernel k, int shape, uint64_t seed, bool che
   make_step(&w, &seed);
   w.before = random_floats(&seed, (int64_t)w.s.rows * w.s.features, 1, w.s.outliers);
   make_parameters(&w);
-  assert_ok(gpu_linear(test_device(), w.epilogue, &w.p, &e));
+  if (k == KERNEL_unpack_rows) {
+    struct outcome o = unpack(&w, check, what);
+    free_work(&w);
+    return o;
+  }
+  if (k >= KERNEL_unpack_rows) {
+    make_sums(&w);
+    assert_ok(gpu_apply(test_device(), w.epilogue, &w.p, &e));
+  } else {
+    assert_ok(gpu_linear(test_device(), w.epilogue, &w.p, &e));
+  }
   struct outcome o = {buffer_read(&w.b_out, what), w.b_out.bytes};
   if (w.epilogue == EPILOGUE_QKV) {
     uint8_t *keys = buffer_read(&w.b_keys, what), *values = buffer_read(&w.b_values, what);

@@ -13,13 +13,16 @@ static const struct {
     {KERNEL_linear_store, KERNEL_decode_norm_qkv, case_linear, linear_shapes},
     {KERNEL_attention_prefill_32, KERNEL_attention_merge, case_attention, attention_shapes},
     {KERNEL_sample_rows, KERNEL_sample_rows, case_sample, sample_shapes},
+    {KERNEL_unpack_rows, KERNEL_apply_qkv, case_linear, linear_shapes},
 };
 
-// Calls `each` for every kernel; a kernel without a case is a failure.
+// Calls `each` for every kernel, or for those in whose names PHI3_TEST_KERNELS occurs; a kernel without a case is a failure.
 static int walk(void (*each)(enum gpu_kernel k, kernel_case run, int shapes, uint64_t seed), uint64_t seed) {
   int cases = 0;
+  const char *only = getenv("PHI3_TEST_KERNELS");
   for (enum gpu_kernel k = 0; k < KERNEL_COUNT; k++) {
     int found = 0;
+    if (only && !strstr(gpu_kernel_name(k), only)) continue;
     for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
       if (k < families[f].first || k > families[f].last) continue;
       int n = families[f].shapes(k);
@@ -30,6 +33,7 @@ static int walk(void (*each)(enum gpu_kernel k, kernel_case run, int shapes, uin
     if (!found) fail_msg("%s has no case", gpu_kernel_name(k));
     cases += found;
   }
+  if (!cases) fail_msg("no kernel's name has '%s' in it", only ? only : "");
   const char *first = "";
   unsigned findings = test_findings(&first);
   if (findings) fail_msg("%u findings of the virtual GPU, the first: %s", findings, first);

@@ -2,6 +2,7 @@
 // error and no leak.
 #include "tests/test.h"
 #include "runtime/base/mem.h"
+#include "runtime/model/utf8.h"
 #include "tests/tokenizer/tokenizer_files.h"
 
 #define WITH(model, rest) "{\"model\":{" model "}" rest "}"
@@ -252,8 +253,42 @@ static void damaged(void **state) {
   temp_dir_remove(dir);
 }
 
+// Files that would keep the machine busy for ever: each text is refused at once, and a lawful one still taken.
+static void endless(void **state) {
+  (void)state;
+  static const char grow[] = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aaaaaaaaaaaaaaaa\"}";
+  struct err e;
+  struct ids ids = {0};
+  struct buffer many = {0};
+  size_t n;
+  for (int i = 0; i < 15; i++) assert_ok(buffer_append(&many, i ? "," : "", i > 0, &e) && buffer_append(&many, grow, sizeof grow - 1, &e));
+  assert_ok(buffer_append(&many, "", 1, &e));
+  char json[4096];
+  struct tokenizer *t;
+  snprintf(json, sizeof json, WITH(GOOD, ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[%s]}"), many.data);
+  assert_ok(t = open_text(json, &e));
+  assert_fails(tokenizer_encode(t, "a", 1, false, &ids, &e), "steps make more than");
+  assert_ok(tokenizer_encode(t, "b", 1, false, &ids, &e));
+  tokenizer_close(t);
+  snprintf(json, sizeof json, WITH(GOOD, ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[%s]}"), many.data);
+  assert_ok(t = open_text(json, &e));
+  struct decoder *d = decoder_open(t, false, &e);
+  assert_non_null(d);
+  assert_fails(decoder_push(d, 0, &n, &e), "decoders make more than");
+  assert_fails(tokenizer_token_text(t, 0, &n, &e), "decoders make more than");
+  decoder_close(d);
+  tokenizer_close(t);
+  buffer_free(&many);
+  assert_ok(t = open_text(PRE("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a|a)*$\"},\"behavior\":\"Isolated\"}"), &e));
+  assert_fails(tokenizer_encode(t, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", 40, false, &ids, &e), "does not come to an end");
+  assert_ok(tokenizer_encode(t, "aab", 3, false, &ids, &e));
+  tokenizer_close(t);
+  ids_free(&ids);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(broken_json),     cmocka_unit_test(broken_config),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(broken_json),     cmocka_unit_test(endless),
+                                         cmocka_unit_test(broken_config),
                                      cmocka_unit_test(lenient),         cmocka_unit_test(no_memory_spm),
                                      cmocka_unit_test(no_memory_bytes), cmocka_unit_test(no_memory_gguf),
                                      cmocka_unit_test(damaged)};

@@ -99,6 +99,7 @@ static void matches(void **state) {
   check_matches("a{x", "a{x", "0-3 ");
   check_matches("[^\\S\\n]+", "a \n b", "1-2 3-4 ");
   check_matches("\\P{L}+", "ab 12c", "2-5 ");
+  check_matches("\\\xE2\x96\x81+|[\\\xC3\xA9]", "a\xE2\x96\x81\xE2\x96\x81\xC3\xA9", "1-7 7-9 "); // an escaped character of several bytes
 }
 
 static void refused(void **state) {

@@ -24,93 +24,118 @@ INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 enum { AHEAD = 4096, LONG_ROW = 4096 };
 
 struct prefetch {
-  uintptr_t start;      // of what is asked for while the first bytes of the rows are summed
+  int64_t ahead;        // from the rows' first byte to what is asked for while it is summed
   int64_t spread, rate; // from stream to stream; bytes asked for by each for a byte of a row
 };
 
-INLINE struct prefetch prefetch_plan(enum dtype t, const uint8_t *row, int64_t k) {
+INLINE struct prefetch prefetch_plan(enum dtype t, int64_t k) {
   int64_t row_bytes = is_float(t) ? k * (unit_bytes(t) / VW) : k / unit_elements(t) * unit_bytes(t),
-          four = 4 * row_bytes;
+          four = 4 * row_bytes, ahead = (AHEAD + four - 1) / four * four;
   int64_t step = is_float(t) ? 64 : unit_bytes(t); // bytes of a row between two calls of prefetch
-  uintptr_t start =
-      (uintptr_t)row + (uintptr_t)((AHEAD + four - 1) / four * four); // may lie behind the weights: nothing is read
-  return row_bytes < LONG_ROW ? (struct prefetch){start, step, 4} : (struct prefetch){start, row_bytes, 1};
+  return row_bytes < LONG_ROW ? (struct prefetch){ahead, step, 4} : (struct prefetch){ahead, row_bytes, 1};
 }
 
-INLINE void prefetch(const struct prefetch *p, int64_t done, int64_t bytes) {
+// What belongs to `bytes` bytes of the rows, from `done` on. It may lie behind the weights: nothing is read.
+INLINE void prefetch(const struct prefetch *p, const uint8_t *first_row, int64_t done, int64_t bytes) {
+  uintptr_t start = (uintptr_t)first_row + (uintptr_t)(p->ahead + done * p->rate);
   UNROLL for (int i = 0; i < 4; i++) for (int64_t b = 0; b < bytes; b += 64)
-      __builtin_prefetch((const void *)(p->start + (uintptr_t)(done * p->rate + i * p->spread + b)), 0, 3);
+      __builtin_prefetch((const void *)(start + (uintptr_t)(i * p->spread + b)), 0, 2);
 }
 
-// acc[i] += the products of n elements of weight row i.
-INLINE void dot_chunk(enum dtype t, const uint8_t *const row[4], const float *x, int64_t n, struct prefetch next,
-                      vf acc[4]) {
-  int64_t k = 0, bytes = 0;
-  if (is_float(t)) {
-    for (; k + VW <= n; k += VW, bytes += unit_bytes(t)) {
-      vf xv = vf_load(x + k);
-      if (bytes % 64 == 0) prefetch(&next, bytes, 64);
-      UNROLL for (int i = 0; i < 4; i++) acc[i] = vf_fma(load_floats(t, row[i] + bytes), xv, acc[i]);
-    }
-    if (k == n) return;
+// A chunk of four rows: n elements from byte `done` of each on.
+struct piece {
+  const uint8_t *row[4];
+  int64_t done, n;
+};
+
+// acc[i] += the products of row i of a float type.
+INLINE void dot_floats(enum dtype t, const struct piece *p, const float *x, const struct prefetch *ahead, vf acc[4]) {
+  int64_t k = 0, at = p->done;
+  for (; k + VW <= p->n; k += VW, at += unit_bytes(t)) {
     vf xv = vf_load(x + k);
-    for (int i = 0; i < 4; i++) acc[i] = vf_fma(load_last_floats(t, row[i] + bytes, n - k), xv, acc[i]);
-    return;
+    if (at % 64 == 0) prefetch(ahead, p->row[0], at, 64);
+    UNROLL for (int i = 0; i < 4; i++) acc[i] = vf_fma(load_floats(t, p->row[i] + at), xv, acc[i]);
   }
-  for (; k < n; k += unit_elements(t), bytes += unit_bytes(t)) {
-    struct scales s[4];
-    bool plain = unit_elements(t) == 32;
-    prefetch(&next, bytes, unit_bytes(t));
-    if (!plain) UNROLL for (int i = 0; i < 4; i++) load_scales(t, row[i] + bytes, &s[i]);
-    UNROLL for (int j = 0; j < unit_elements(t) / 32; j++) {
-      const float *xj = x + k + 32 * j;
-      UNROLL for (int i = 0; i < 4; i++) {
-        vf w[32 / VW];
-        if (plain) unpack_plain(t, row[i] + bytes, w);
-        else unpack_k(t, row[i] + bytes, j, &s[i], w);
-        UNROLL for (int v = 0; v < 32 / VW; v++) acc[i] = vf_fma(w[v], vf_load(xj + v * VW), acc[i]);
-      }
+  if (k == p->n) return;
+  vf xv = vf_load(x + k);
+  for (int i = 0; i < 4; i++) acc[i] = vf_fma(load_last_floats(t, p->row[i] + at, p->n - k), xv, acc[i]);
+}
+
+INLINE void load_scales(enum dtype t, const struct piece *p, int64_t first_block, struct scales s[4]) {
+  int64_t blocks = p->n / unit_elements(t);
+  UNROLL for (int i = 0; i < 4; i++) {
+    for (int64_t b = first_block; b < blocks; b++) gather_scales(t, p->row[i] + p->done, b, &s[i]);
+    convert_scales(t, blocks, &s[i]);
+  }
+}
+
+// The same of a quantized type. While the arithmetic of this piece keeps the processor's vector units busy, the scales
+// of the next one are gathered.
+INLINE void dot_blocks(enum dtype t, const struct piece *p, const struct scales s[4], const struct piece *next,
+                       struct scales next_s[4], const float *x, const struct prefetch *ahead, vf acc[4]) {
+  int64_t blocks = p->n / unit_elements(t), next_blocks = next->n / unit_elements(t);
+  for (int64_t b = 0; b < blocks; b++, x += unit_elements(t)) {
+    int64_t at = p->done + b * unit_bytes(t);
+    prefetch(ahead, p->row[0], at, unit_bytes(t));
+    if (b < next_blocks) UNROLL for (int i = 0; i < 4; i++) gather_scales(t, next->row[i] + next->done, b, &next_s[i]);
+    UNROLL for (int j = 0; j < unit_elements(t) / 32; j++) UNROLL for (int i = 0; i < 4; i++) {
+      vf w[32 / VW];
+      unpack(t, p->row[i] + at, j, s[i].of + b * unit_scales(t), w);
+      UNROLL for (int v = 0; v < 32 / VW; v++) acc[i] = vf_fma(w[v], vf_load(x + 32 * j + v * VW), acc[i]);
     }
   }
+  load_scales(t, next, blocks, next_s);
 }
 
-INLINE v4f dot(enum dtype t, const uint8_t *const row[4], const float *x, int64_t k) {
-  v4f sum = {0};
-  struct prefetch next = prefetch_plan(t, row[0], k);
-  for (int64_t k0 = 0; k0 < k; k0 += LINEAR_CHUNK) {
-    int64_t bytes = k0 / unit_elements(t) * unit_bytes(t);
-    const uint8_t *const chunk[4] = {row[0] + bytes, row[1] + bytes, row[2] + bytes, row[3] + bytes};
-    vf acc[4] = {{0}, {0}, {0}, {0}};
-    dot_chunk(t, chunk, x + k0, at_most(LINEAR_CHUNK, k - k0), next, acc);
-    next.start += (uintptr_t)(next.rate * (LINEAR_CHUNK / unit_elements(t) * unit_bytes(t)));
-    sum += vf_sum4(acc[0], acc[1], acc[2], acc[3]);
-  }
-  return sum;
+// The piece from element k0 of row `o` on; behind the last row the last one again, whose sums nobody reads. Behind the
+// last piece an empty one.
+INLINE struct piece piece_at(enum dtype t, const struct linear_task *task, const struct weight_row *w, int32_t count,
+                             int32_t o, int64_t k0) {
+  struct piece p = {.done = is_float(t) ? k0 * (unit_bytes(t) / VW) : k0 / unit_elements(t) * unit_bytes(t)};
+  if (o >= count) return p;
+  for (int i = 0; i < 4; i++) p.row[i] = w[at_most(o + i, count - 1)].data;
+  p.n = at_most(LINEAR_CHUNK, task->k - k0);
+  return p;
 }
 
-static v4f dot_any(enum dtype t, const uint8_t *const row[4], const float *x, int64_t k) {
-  switch (t) {
-  case DTYPE_F32: return dot(DTYPE_F32, row, x, k);
-  case DTYPE_F16: return dot(DTYPE_F16, row, x, k);
-  case DTYPE_BF16: return dot(DTYPE_BF16, row, x, k);
-  case DTYPE_Q8_0: return dot(DTYPE_Q8_0, row, x, k);
-  case DTYPE_Q4_0: return dot(DTYPE_Q4_0, row, x, k);
-  case DTYPE_Q4_1: return dot(DTYPE_Q4_1, row, x, k);
-  case DTYPE_Q4_K: return dot(DTYPE_Q4_K, row, x, k);
-  case DTYPE_Q5_K: return dot(DTYPE_Q5_K, row, x, k);
-  default: return dot(DTYPE_Q6_K, row, x, k);
+// out[o] of `count` rows of one type.
+INLINE void dot(enum dtype t, const struct linear_task *task, const struct weight_row *w, int32_t count, float *out) {
+  struct prefetch ahead = prefetch_plan(t, task->k);
+  struct piece p = piece_at(t, task, w, count, 0, 0);
+  struct scales s[2][4];
+  int turn = 0;
+  if (!is_float(t)) load_scales(t, &p, 0, s[0]);
+  for (int32_t o = 0; o < count; o += 4) {
+    v4f sum = {0};
+    for (int64_t k0 = 0; k0 < task->k; k0 += LINEAR_CHUNK) {
+      bool last = k0 + LINEAR_CHUNK >= task->k;
+      struct piece next = piece_at(t, task, w, count, last ? o + 4 : o, last ? 0 : k0 + LINEAR_CHUNK);
+      vf acc[4] = {{0}, {0}, {0}, {0}};
+      if (is_float(t)) dot_floats(t, &p, task->x + k0, &ahead, acc);
+      else dot_blocks(t, &p, s[turn], &next, s[!turn], task->x + k0, &ahead, acc);
+      sum += vf_sum4(acc[0], acc[1], acc[2], acc[3]);
+      p = next;
+      turn = !turn;
+    }
+    memcpy(out + o, &sum, (size_t)at_most(4, count - o) * sizeof *out);
   }
 }
 
 void CPU_NAME(linear_row)(const struct linear_task *t) {
-  for (int32_t o = 0; o < t->num_outputs;) {
+  for (int32_t o = 0, count; o < t->num_outputs; o += count) {
     const struct weight_row *w = t->w + o;
-    // Four rows of one type, or one row four times: a row's sum is the same either way.
-    bool four = o + 4 <= t->num_outputs && w[1].type == w->type && w[2].type == w->type && w[3].type == w->type;
-    const uint8_t *const row[4] = {w[0].data, w[four ? 1 : 0].data, w[four ? 2 : 0].data, w[four ? 3 : 0].data};
-    v4f y = dot_any(w->type, row, t->x, t->k);
-    memcpy(t->out + o, &y, four ? sizeof y : sizeof(float));
-    o += four ? 4 : 1;
+    for (count = 1; o + count < t->num_outputs && w[count].type == w->type;) count++;
+    switch (w->type) {
+    case DTYPE_F32: dot(DTYPE_F32, t, w, count, t->out + o); break;
+    case DTYPE_F16: dot(DTYPE_F16, t, w, count, t->out + o); break;
+    case DTYPE_BF16: dot(DTYPE_BF16, t, w, count, t->out + o); break;
+    case DTYPE_Q8_0: dot(DTYPE_Q8_0, t, w, count, t->out + o); break;
+    case DTYPE_Q4_0: dot(DTYPE_Q4_0, t, w, count, t->out + o); break;
+    case DTYPE_Q4_1: dot(DTYPE_Q4_1, t, w, count, t->out + o); break;
+    case DTYPE_Q4_K: dot(DTYPE_Q4_K, t, w, count, t->out + o); break;
+    case DTYPE_Q5_K: dot(DTYPE_Q5_K, t, w, count, t->out + o); break;
+    default: dot(DTYPE_Q6_K, t, w, count, t->out + o); break;
+    }
   }
 }
 
@@ -122,16 +147,17 @@ INLINE void convert(enum dtype t, const uint8_t *row, int64_t n, float *dst, int
     if (k < n) vf_store(dst, load_last_floats(t, row, n - k));
     return;
   }
-  for (; k < n; k += unit_elements(t), row += unit_bytes(t)) {
+  for (int64_t begin = 0; begin < n; begin += LINEAR_CHUNK) {
     struct scales s;
-    bool plain = unit_elements(t) == 32;
-    if (!plain) load_scales(t, row, &s);
-    UNROLL for (int j = 0; j < unit_elements(t) / 32; j++) {
-      vf w[32 / VW];
-      if (plain) unpack_plain(t, row, w);
-      else unpack_k(t, row, j, &s, w);
-      UNROLL for (int v = 0; v < 32 / VW; v++, dst += stride) vf_store(dst, w[v]);
-    }
+    int64_t end = at_most(n, begin + LINEAR_CHUNK), blocks = (end - begin) / unit_elements(t), scale = 0;
+    for (int64_t b = 0; b < blocks; b++) gather_scales(t, row, b, &s);
+    convert_scales(t, blocks, &s);
+    for (; k < end; k += unit_elements(t), row += unit_bytes(t), scale += unit_scales(t))
+      UNROLL for (int j = 0; j < unit_elements(t) / 32; j++) {
+        vf w[32 / VW];
+        unpack(t, row, j, s.of + scale, w);
+        UNROLL for (int v = 0; v < 32 / VW; v++, dst += stride) vf_store(dst, w[v]);
+      }
   }
 }
 

@@ -1,8 +1,8 @@
 // Stored weights to vectors of fp32, in the order of k. The values are those of dtype_to_f32 to the bit: every product
 // of a scale and a quantized integer has at most 24 bits and is exact, and at most one sum follows.
 #pragma once
+#include "runtime/cpu/kernels.h"
 #include "runtime/cpu/simd/simd.h"
-#include "runtime/model/dtype.h"
 
 // Elements and bytes of a block as it is walked: floats go vector by vector.
 INLINE int64_t unit_elements(enum dtype t) {
@@ -44,15 +44,20 @@ INLINE vf load_last_floats(enum dtype t, const uint8_t *p, int64_t n) {
   return load_floats(t, bytes);
 }
 
-// Bytes of a K type, whose bits are put together before they are spread over lanes.
+// Bytes whose bits are put together before they are spread over lanes.
 enum { BYTES = VW == 4 ? 16 : 32 };
 typedef uint8_t vb __attribute__((vector_size(BYTES)));
+typedef uint16_t vh __attribute__((vector_size(BYTES)));
 
 INLINE vb vb_load(const uint8_t *p) {
   vb v;
   memcpy(&v, p, sizeof v);
   return v;
 }
+
+// Shifts by pairs of bytes, which is one instruction: a byte's own bits are right, those shifted into it are to be
+// masked.
+INLINE vb vb_shift(vb b, int right) { return right < 0 ? (vb)((vh)b << -right) : (vb)((vh)b >> right); }
 
 // Bytes [VW i, VW i + VW) as signed integers.
 INLINE vi spread(vb b, int i) {
@@ -80,28 +85,47 @@ INLINE void floats_of_bytes(uint64_t bytes, float factor, float dst[8]) {
 #endif
 }
 
-// The scales of a K block: value = d[j] q + m[j] for the j-th 32 elements; d for each 16 with Q6_K.
+// Scales of a chunk of a row as fp32, to be broadcast from memory, which costs no shuffle. Q8_0 and Q4_0: d of each
+// block; Q4_1: d and m of each; Q4_K and Q5_K: eight d, then eight m, of each; Q6_K: sixteen d of each. The halves of
+// plain blocks are brought together first and converted many at a time.
+enum { SCALES = LINEAR_CHUNK / 16 };
 struct scales {
-  float d[16], m[8];
+  float of[SCALES];
+  uint8_t halves[SCALES * 2];
 };
 
+INLINE int64_t unit_scales(enum dtype t) { return unit_elements(t) == 256 ? 16 : t == DTYPE_Q4_1 ? 2 : 1; }
+
 // Q4_K and Q5_K pack eight scales and eight minima of 6 bits in 12 bytes.
-INLINE void load_scales(enum dtype t, const uint8_t *block, struct scales *s) {
+INLINE void load_scales_k(enum dtype t, const uint8_t *block, float *s) {
   if (t == DTYPE_Q6_K) {
     uint64_t scale[2];
     memcpy(scale, block + 192, sizeof scale);
     float d = f32_from_f16(block + 208);
-    floats_of_bytes(scale[0], d, s->d);
-    floats_of_bytes(scale[1], d, s->d + 8);
-  } else if (t == DTYPE_Q4_K || t == DTYPE_Q5_K) {
+    floats_of_bytes(scale[0], d, s);
+    floats_of_bytes(scale[1], d, s + 8);
+  } else {
     uint32_t w[3];
     memcpy(w, block + 4, sizeof w);
     uint64_t scale = (w[0] & 0x3f3f3f3f) | (uint64_t)((w[2] & 0x0f0f0f0f) | (w[0] >> 6 & 0x03030303) << 4) << 32;
     uint64_t min = (w[1] & 0x3f3f3f3f) | (uint64_t)((w[2] >> 4 & 0x0f0f0f0f) | (w[1] >> 6 & 0x03030303) << 4) << 32;
-    floats_of_bytes(scale, f32_from_f16(block), s->d);
-    floats_of_bytes(min, -f32_from_f16(block + 2), s->m);
+    floats_of_bytes(scale, f32_from_f16(block), s);
+    floats_of_bytes(min, -f32_from_f16(block + 2), s + 8);
   }
-  __asm__("" : "+m"(*s)); // to be broadcast from memory, which costs no shuffle
+}
+
+// Takes those of block `b` of the chunk.
+INLINE void gather_scales(enum dtype t, const uint8_t *row, int64_t b, struct scales *s) {
+  const uint8_t *block = row + b * unit_bytes(t);
+  size_t bytes = 2 * (size_t)unit_scales(t);
+  if (unit_elements(t) == 256) load_scales_k(t, block, s->of + b * unit_scales(t));
+  else memcpy(s->halves + (size_t)b * bytes, block, bytes);
+}
+
+// Makes them ready when those of all `blocks` blocks have been gathered.
+INLINE void convert_scales(enum dtype t, int64_t blocks, struct scales *s) {
+  if (unit_elements(t) == 256) return;
+  for (int64_t i = 0; i < blocks * unit_scales(t); i += VW) vf_store(s->of + i, vf_from_f16(s->halves + 2 * i));
 }
 
 // d q + m for integers of 4 bits, whose higher bits are ignored.
@@ -109,12 +133,22 @@ struct affine {
   vf d, m;
 };
 
-INLINE struct affine affine_make(vf d, vf m) {
+INLINE struct affine affine_make(float d, float m) {
 #if defined __AVX512F__
   const vf q = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return (struct affine){.d = vf_fma(q, d, m)}; // all sixteen values
+  return (struct affine){.d = q * vf_set(d) + vf_set(m)}; // all sixteen values; the products are exact
 #else
-  return (struct affine){d, m};
+  return (struct affine){vf_set(d), vf_set(m)};
+#endif
+}
+
+// d (q - 8)
+INLINE struct affine affine_make_8(float d) {
+#if defined __AVX512F__
+  const vf q = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+  return (struct affine){.d = q * vf_set(d)};
+#else
+  return (struct affine){vf_set(d), vf_set(d * -8.0f)};
 #endif
 }
 
@@ -126,16 +160,14 @@ INLINE vf affine_at(struct affine a, vi q) {
 #endif
 }
 
-// A plain block of 32.
-INLINE void unpack_plain(enum dtype t, const uint8_t *block, vf w[32 / VW]) {
-  vf d = vf_set_f16(block);
+// A plain block of 32. Byte i of four bits: element i in the low half, i + 16 in the high one.
+INLINE void unpack_plain(enum dtype t, const uint8_t *block, const float *s, vf w[32 / VW]) {
   if (t == DTYPE_Q8_0) {
-    UNROLL for (int i = 0; i < 32 / VW; i++) w[i] = vf_from_i32(vi_from_s8(block + 2 + i * VW)) * d;
+    UNROLL for (int i = 0; i < 32 / VW; i++) w[i] = vf_from_i32(vi_from_s8(block + 2 + i * VW)) * vf_set(s[0]);
     return;
   }
-  // Byte i: element i in the low half, i + 16 in the high one.
   const uint8_t *q = block + (t == DTYPE_Q4_0 ? 2 : 4);
-  struct affine a = affine_make(d, t == DTYPE_Q4_0 ? d * -8.0f : vf_set_f16(block + 2));
+  struct affine a = t == DTYPE_Q4_0 ? affine_make_8(s[0]) : affine_make(s[0], s[1]);
   UNROLL for (int i = 0; i < 16 / VW; i++) {
     vi b = vi_from_u8(q + i * VW);
     w[i] = affine_at(a, b);
@@ -145,24 +177,33 @@ INLINE void unpack_plain(enum dtype t, const uint8_t *block, vf w[32 / VW]) {
 
 // Elements [32 j, 32 j + 32) of a K block. Q4_K: 32 bytes hold elements 64 n + i low, 64 n + 32 + i high. Q5_K: the
 // fifth bits in 32 bytes before. Q6_K: halves of 128 elements, their low four bits in 64 bytes, their high two in 32.
-INLINE void unpack_k(enum dtype t, const uint8_t *block, int j, const struct scales *s, vf w[32 / VW]) {
+INLINE void unpack_k(enum dtype t, const uint8_t *block, int j, const float *s, vf w[32 / VW]) {
   if (t == DTYPE_Q4_K) {
     const uint8_t *q = block + 16 + j / 2 * 32;
-    struct affine a = affine_make(vf_set(s->d[j]), vf_set(s->m[j]));
-    UNROLL for (int i = 0; i < 32 / VW; i++) w[i] = affine_at(a, vi_from_u8(q + i * VW) >> (j & 1) * 4);
+    struct affine a = affine_make(s[j], s[8 + j]);
+    UNROLL for (int i = 0; i < 32 / VW; i++) {
+      vi b = vi_from_u8(q + i * VW);
+      w[i] = affine_at(a, j & 1 ? b >> 4 : b);
+    }
   } else if (t == DTYPE_Q5_K) {
     const uint8_t *low = block + 48 + j / 2 * 32, *high = block + 16;
     UNROLL for (int b = 0; b < 32; b += BYTES) {
-      vb q = (vb_load(low + b) >> (j & 1) * 4 & 15) | (vb_load(high + b) >> j & 1) << 4;
+      vb q = (vb_shift(vb_load(low + b), (j & 1) * 4) & 15) | (vb_shift(vb_load(high + b), j - 4) & 16);
       UNROLL for (int i = 0; i < BYTES / VW; i++) w[b / VW + i] =
-          vf_fma(vf_from_i32(spread(q, i)), vf_set(s->d[j]), vf_set(s->m[j]));
+          vf_fma(vf_from_i32(spread(q, i)), vf_set(s[j]), vf_set(s[8 + j]));
     }
   } else {
     const uint8_t *low = block + j / 4 * 64 + (j & 1) * 32, *high = block + 128 + j / 4 * 32;
     UNROLL for (int b = 0; b < 32; b += BYTES) {
-      vb q = ((vb_load(low + b) >> (j & 2) * 2 & 15) | (vb_load(high + b) >> (j & 3) * 2 & 3) << 4) - 32;
+      vb q = (vb_shift(vb_load(low + b), (j & 2) * 2) & 15) | (vb_shift(vb_load(high + b), (j & 3) * 2 - 4) & 48);
       UNROLL for (int i = 0; i < BYTES / VW; i++) w[b / VW + i] =
-          vf_from_i32(spread(q, i)) * s->d[2 * j + (b + i * VW) / 16];
+          vf_from_i32(spread(q - 32, i)) * vf_set(s[2 * j + (b + i * VW) / 16]);
     }
   }
+}
+
+// Elements [32 j, 32 j + 32) of a block whose scales begin at s.
+INLINE void unpack(enum dtype t, const uint8_t *block, int j, const float *s, vf w[32 / VW]) {
+  if (unit_elements(t) == 32) unpack_plain(t, block, s, w);
+  else unpack_k(t, block, j, s, w);
 }

@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+"""Breaks kernels, reference and runtime on purpose, one place at a time, and says which tests see it. The mutants are in
+scripts/mutants.json: the text that is replaced (it stands in its file exactly once), what takes its place, what that breaks, and the
+tests (a regular expression for ctest -R) that are run. They are made in a copy of the working tree; a mutant that does not apply or does
+not compile is an error, one that no test catches fails the script, and the unbroken tree must pass the same tests first.
+Writes results/mutants.json and results/mutants.md when all mutants were run.
+Usage: scripts/mutants.py [--check] [--list] [--resume] [NAME...]
+  --check   does every mutant apply? Builds nothing
+  --resume  leaves out what an earlier run caught, where mutant and file are still the same; each has the commit of its run"""
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / "build-mutants"
+TREE, STATE = WORK / "tree", WORK / "state.json"
+BUILD = TREE / "build"
+LEAST = 30  # mutants that the table must have
+TEST_SECONDS = 600  # of the unbroken tree's tests; a mutant has three times what those took, and a minute
+
+
+def stop(text):
+    sys.exit(f"mutants: {text}")
+
+
+def git(*args):
+    return subprocess.run(["git", *args], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def read_table():
+    table = json.loads((ROOT / "scripts/mutants.json").read_text())
+    names = [m["name"] for m in table]
+    for name in names:
+        if names.count(name) > 1:
+            stop(f"two mutants are called {name}")
+    if len(table) < LEAST:
+        stop(f"{len(table)} mutants, at least {LEAST} belong in the table")
+    for m in table:
+        text, count = (ROOT / m["file"]).read_text(), 0
+        count = text.count(m["find"])
+        if count != 1:
+            stop(f"{m['name']}: {m['find']!r} stands {count} times in {m['file']}, not once; give the mutant another text")
+        if m["find"] == m["replace"]:
+            stop(f"{m['name']}: it changes nothing")
+    return table
+
+
+def copy_tree():
+    """The files that git knows or would take, as they are now; unchanged ones keep their times, so that the build goes on where it was."""
+    files = [f for f in git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0") if f and (ROOT / f).is_file()]
+    for f in files:
+        data, to = (ROOT / f).read_bytes(), TREE / f
+        if not to.exists() or to.read_bytes() != data:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            to.write_bytes(data)
+            shutil.copymode(ROOT / f, to)
+    for old in TREE.rglob("*"):
+        if old.is_file() and BUILD not in old.parents and str(old.relative_to(TREE)) not in files:
+            old.unlink()
+
+
+def test_names(regex):
+    out = subprocess.run(["ctest", "--test-dir", str(BUILD), "-N", "-R", regex], check=True, capture_output=True, text=True).stdout
+    return re.findall(r"Test +#\d+: (\S+)", out)
+
+
+def build(tests):
+    """Builds what the tests need. None, or what the compiler said."""
+    known = subprocess.run(["cmake", "--build", str(BUILD), "--target", "help"], check=True, capture_output=True, text=True).stdout
+    targets = {"phi3"}
+    for name in tests:
+        targets.add(f"test_{name}" if f"test_{name}:" in known else "phi3")
+    if "vgpu:" in known:
+        targets.add("vgpu")
+    p = subprocess.run(["cmake", "--build", str(BUILD), "--target", *sorted(targets)], capture_output=True, text=True)
+    return None if p.returncode == 0 else (p.stdout + p.stderr)[-3000:]
+
+
+def run_tests(m, seconds):
+    """The tests that failed, with their cases: {"sampler": ["top_p"]}; and the seconds it took."""
+    report, start = WORK / "junit.xml", time.monotonic()
+    report.unlink(missing_ok=True)
+    env = dict(os.environ, PHI3_TEST_SEED="1", **m.get("environment", {}))
+    p = subprocess.run(["ctest", "--test-dir", str(BUILD), "-R", m["tests"], "--no-tests=error", "--timeout", str(int(seconds)), "--output-junit",
+                        str(report)], capture_output=True, text=True, env=env)
+    if not report.exists():
+        stop(f"{m['name']}: ctest ran nothing: {p.stdout[-500:]}{p.stderr[-500:]}")
+    failed = {}
+    for case in xml.parse(report).getroot().iter("testcase"):
+        if case.get("status") != "fail":
+            continue
+        out = "".join(case.find("system-out").itertext()) if case.find("system-out") is not None else ""
+        cases = sorted(set(re.findall(r"^\[  FAILED  \] (?:\S*: )?(\w+)\s*$", out, re.M)) - {"tests"})
+        why = "".join(f.get("message", "") for f in case.iter("failure"))
+        failed[case.get("name")] = cases or (["does not end"] if "imeout" in why else [])
+    return failed, time.monotonic() - start
+
+
+def baseline(table):
+    """The unbroken tree passes every set of tests that is used; seconds of each."""
+    seconds = {}
+    for m in table:
+        key = json.dumps([m["tests"], m.get("environment", {})])
+        if key in seconds:
+            continue
+        failed, seconds[key] = run_tests(m, TEST_SECONDS)
+        if failed:
+            stop(f"the unbroken tree fails: {failed}")
+    print(f"the unbroken tree passes {len(seconds)} sets of tests in {sum(seconds.values()):.0f} s", flush=True)
+    return seconds
+
+
+def run_mutant(m, seconds):
+    path = TREE / m["file"]
+    good = path.read_text()
+    try:
+        path.write_text(good.replace(m["find"], m["replace"]))
+        said = build(test_names(m["tests"]))
+        if said:
+            return {"error": said, "caught_by": {}}
+        usual = seconds[json.dumps([m["tests"], m.get("environment", {})])]
+        failed, took = run_tests(m, 3 * usual + 60)
+    finally:
+        path.write_text(good)
+    return {"caught_by": failed, "seconds": round(took, 1)}
+
+
+def caught_text(failed):
+    return ", ".join(test + (f" ({', '.join(cases)})" if cases else "") for test, cases in sorted(failed.items()))
+
+
+def write_results(table, found):
+    survivors = [m["name"] for m in table if not found[m["name"]]["caught_by"]]
+    command = "scripts/mutants.py"
+    commits = sorted({r["commit"] for r in found.values()})
+    rows = [dict({k: m[k] for k in ("name", "file", "breaks", "find", "replace", "tests")}, **found[m["name"]]) for m in table]
+    (ROOT / "results/mutants.json").write_text(json.dumps({"command": command, "commits": commits, "mutants": len(rows), "survivors": survivors,
+                                                           "table": rows}, indent=1, ensure_ascii=False) + "\n")
+    lines = ["# Mutation proof", "", f"`{command}`, commit {', '.join(commits)}: {len(rows)} mutants, {len(rows) - len(survivors)} caught. Each breaks one place "
+             "(text and replacement are in `mutants.json`); the unbroken tree passes the same tests.", "",
+             "| mutant | file | what it breaks | caught by |", "| --- | --- | --- | --- |"]
+    lines += [f"| {r['name']} | {r['file']} | {r['breaks']} | {caught_text(r['caught_by']) or '**nothing**'} |" for r in rows]
+    (ROOT / "results/mutants.md").write_text("\n".join(lines) + "\n")
+
+
+def digest(m):
+    return hashlib.sha256((ROOT / m["file"]).read_bytes()).hexdigest()
+
+
+def main():
+    ap = argparse.ArgumentParser(usage=__doc__.split("Usage: ")[1], add_help=True)
+    for flag in "--check", "--list", "--resume":
+        ap.add_argument(flag, action="store_true")
+    ap.add_argument("names", nargs="*")
+    args = ap.parse_args()
+    table = read_table()
+    if args.check:
+        print(f"{len(table)} mutants apply")
+        return
+    if args.list:
+        for m in table:
+            print(f"{m['name']:28} {m['file']}: {m['breaks']}")
+        return
+    unknown = set(args.names) - {m["name"] for m in table}
+    if unknown:
+        stop(f"there is no mutant {', '.join(sorted(unknown))}; --list shows them")
+    commit = git("describe", "--always", "--dirty", "--abbrev=12").strip()
+    state = json.loads(STATE.read_text()) if args.resume and STATE.exists() else {}
+    found = {}
+    for m in table:
+        old = state.get(m["name"])
+        if old and old["mutant"] == m and old["file"] == digest(m) and old["result"]["caught_by"]:
+            found[m["name"]] = old["result"]
+    todo = [m for m in table if m["name"] not in found and (not args.names or m["name"] in args.names)]
+    if todo:
+        copy_tree()
+        subprocess.run(["cmake", "--preset", "release", "-DPHI3_WERROR=OFF"], cwd=TREE, check=True, stdout=subprocess.DEVNULL)
+        said = build({t for m in todo for t in test_names(m["tests"])})
+        if said:
+            stop(f"the unbroken tree does not build:\n{said}")
+        seconds = baseline(todo)
+    for i, m in enumerate(todo):
+        file = digest(m)
+        found[m["name"]] = result = dict(run_mutant(m, seconds), commit=commit)
+        state[m["name"]] = {"mutant": m, "file": file, "result": result}
+        STATE.write_text(json.dumps(state))
+        print(f"{i + 1}/{len(todo)} {m['name']}: {result.get('error') or caught_text(result['caught_by']) or 'SURVIVES'}", flush=True)
+    if len(found) == len(table):
+        write_results(table, found)
+    survivors = [name for name, r in found.items() if not r["caught_by"]]
+    if survivors:
+        stop(f"{len(survivors)} of {len(found)} mutants survive: {', '.join(survivors)}")
+    print(f"all {len(found)} mutants are caught")
+
+
+if __name__ == "__main__":
+    main()
