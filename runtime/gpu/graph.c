@@ -10,13 +10,8 @@ void gpu_drop_graphs(struct gpu *g) {
   while (g->num_graphs) drop(g, g->num_graphs - 1);
 }
 
-<<<<<<< HEAD
-// A step that failed on its way left a capture open.
-void gpu_end_abandoned(struct gpu *g) {
-=======
 // A step that failed on its way left a capture and ranges open.
-static void end_abandoned(struct gpu *g) {
->>>>>>> gpu2
+void gpu_end_abandoned(struct gpu *g) {
   cu_graph graph = NULL;
   if (g->recording == RECORD_CAPTURE) g->d.cuda.capture_end(g->d.stream, &graph);
   if (graph) g->d.cuda.graph_destroy(graph);
