@@ -75,7 +75,7 @@ static void put_kernel(struct timeline *t, const struct profile_launch *l) {
   double start = t->p->estimate ? t->at : l->start_us, end = start + l->us;
   json_t *args = json_pack("{s:i, s:[i, i, i], s:i, s:f, s:f}", "registers", l->registers, "grid", (int)l->launch.grid[0], (int)l->launch.grid[1], (int)l->launch.grid[2], "threads",
                            (int)l->launch.threads, "ideal_bytes", l->ideal.bytes, "ideal_operations", l->ideal.operations);
-  if (t->p->estimate) json_object_set(args, "estimate", json_object_get(l->counters, "chosen"));
+  if (t->p->estimate) json_object_set(args, "estimate", json_object_get(l->counters, "estimate"));
   span(t, gpu_kernel_name(l->launch.kernel), "kernel", 1 + l->step, start, end, args);
   t->at = end;
 }
