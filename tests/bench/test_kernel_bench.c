@@ -3,6 +3,7 @@
 #include "tests/test.h"
 #include "runtime/base/half.h"
 #include "runtime/base/mem.h"
+#include "runtime/forward.h"
 #include <math.h>
 
 static struct err e;
