@@ -46,9 +46,7 @@ bool profile_write_json(const struct profile *p, const struct profile_rows *r, c
   if (root && p->estimate)
     json_object_update_new(root, json_pack("{s:s, s:s}", "memory_configuration", profile_memories[p->options->memory], "note",
                                            "Times, bytes behind L1 and bounds are estimates of a model, not measurements; launch overhead is not in them."));
-  json_t *origin = origin_json(p->command);
-  bool ok = root && origin && json_object_update(root, origin) == 0 ? json_write_file(path, root, e) : err_no_memory(e, 0, "the JSON");
-  json_decref(origin);
+  bool ok = root ? origin_add(root, p->command, e) && json_write_file(path, root, e) : err_no_memory(e, 0, "the JSON");
   json_decref(root);
   return ok;
 }
