@@ -86,18 +86,9 @@ void report_counters(struct gb_state *s, const struct bench_device *d, const str
 
 // --- the JSON
 
-// As origin.h writes it, but for the program's name.
-static char *command_line(int argc, char **argv, struct err *e) {
-  static const char name[] = "kernel_bench";
-  char *options = origin_command_line(argc - 1, argv + 1, e), *text = NULL;
-  if (options && (text = mem_alloc(strlen(options) + sizeof name, 1, "the command line", e))) sprintf(text, "%s%s", name, options + strlen("phi3"));
-  mem_free(options);
-  return text;
-}
-
 bool report_open(struct kernel_report *r, int argc, char **argv, struct err *e) {
   json_use_mem();
-  *r = (struct kernel_report){.command = command_line(argc, argv, e), .cases = json_array()};
+  *r = (struct kernel_report){.command = origin_command_line("kernel_bench", argc - 1, argv + 1, e), .cases = json_array()};
   return r->command && r->cases;
 }
 

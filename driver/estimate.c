@@ -260,6 +260,7 @@ static void bracket(int64_t v, int64_t every, const int64_t *also, int64_t *a, i
 static bool between(struct estimator *x, int op, const int64_t a[3], const int64_t b[3], double share,
                     struct estimate_cost *out, struct err *e) {
   struct estimate_cost low, high;
+  if (share >= 1) return estimate_op(x, op, b[0], b[1], b[2], out, e);
   if (!estimate_op(x, op, a[0], a[1], a[2], &low, e)) return false;
   if (share <= 0) return *out = low, true;
   if (!estimate_op(x, op, b[0], b[1], b[2], &high, e)) return false;

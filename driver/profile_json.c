@@ -46,9 +46,7 @@ bool profile_write_json(const struct profile *p, const struct profile_rows *r, c
   if (root && p->estimate)
     json_object_update_new(root, json_pack("{s:s, s:s}", "memory_configuration", profile_memories[p->options->memory], "note",
                                            "Times, bytes behind L1 and bounds are estimates of a model, not measurements; launch overhead is not in them."));
-  json_t *origin = origin_json(p->command);
-  bool ok = root && origin && json_object_update(root, origin) == 0 ? json_write_file(path, root, e) : err_no_memory(e, 0, "the JSON");
-  json_decref(origin);
+  bool ok = root ? origin_add(root, p->command, e) && json_write_file(path, root, e) : err_no_memory(e, 0, "the JSON");
   json_decref(root);
   return ok;
 }
@@ -75,7 +73,7 @@ static void put_kernel(struct timeline *t, const struct profile_launch *l) {
   double start = t->p->estimate ? t->at : l->start_us, end = start + l->us;
   json_t *args = json_pack("{s:i, s:[i, i, i], s:i, s:f, s:f}", "registers", l->registers, "grid", (int)l->launch.grid[0], (int)l->launch.grid[1], (int)l->launch.grid[2], "threads",
                            (int)l->launch.threads, "ideal_bytes", l->ideal.bytes, "ideal_operations", l->ideal.operations);
-  if (t->p->estimate) json_object_set(args, "estimate", json_object_get(l->counters, "estimate"));
+  if (t->p->estimate) json_object_set(args, "estimate", json_object_get(l->counters, "chosen"));
   span(t, gpu_kernel_name(l->launch.kernel), "kernel", 1 + l->step, start, end, args);
   t->at = end;
 }

@@ -4,6 +4,7 @@
 #include "runtime/base/half.h"
 #include "runtime/forward.h"
 #include "runtime/base/mem.h"
+#include "runtime/forward.h"
 #include <math.h>
 
 static struct err e;

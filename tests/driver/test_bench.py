@@ -7,7 +7,6 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 import time
 import unittest
 
@@ -408,42 +407,6 @@ class Compare(DriverTest):
         other, other_ids = self.golden("gqa")
         r = self.phi3("bench", "-m", other, "--ids", other_ids, *FAST, "--compare", file, code=1)
         self.assertIn("do not belong together", r.err)
-
-
-class Plot(DriverTest):
-    def python(self):
-        for python in [sys.executable, "/usr/bin/python3"]:
-            if subprocess.run([python, "-c", "import matplotlib"], capture_output=True).returncode == 0:
-                return python
-        raise unittest.SkipTest("no matplotlib; scripts/plot.sh installs it")
-
-    def plot(self, *args):
-        return subprocess.run(
-            [self.python(), os.path.join(ROOT, "scripts", "plot.py"), *args], capture_output=True, text=True
-        )
-
-    def test_pictures(self):
-        model, ids = self.golden("mha")
-        file = self.path("bench.json")
-        variants = [
-            (SMALL, "svg"),
-            (["-n", "3", "--runs", "1", "--no-sweep"], "png"),
-            ([*SMALL, "--no-uncached"], "svg"),
-        ]
-        for extra, kind in variants:
-            self.phi3("bench", "--no-roof", "-m", model, "--ids", ids, "--json", file, *extra)
-            done = self.plot(file, "-o", self.path("out." + kind))
-            self.assertEqual((done.returncode, done.stderr), (0, ""))
-            self.assertGreater(os.path.getsize(self.path("out." + kind)), 5000)
-        self.assertEqual(self.files(), ["bench.json", "out.png", "out.svg"])
-
-    def test_what_is_no_bench(self):
-        for text in ["{}", "[1]", "no JSON", '{"experiment": {}}']:
-            with open(self.path("x.json"), "w", encoding="utf-8") as f:
-                f.write(text)
-            done = self.plot(self.path("x.json"), "-o", self.path("x.svg"))
-            self.assertEqual(done.returncode, 1, done.stderr)
-            self.assertRegex(done.stderr, r"\Aplot: [^\n]+\n\Z")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ static int tear_down(void **state) {
 }
 
 // The k-th call fails for every k, until there are no more; `files` are left by a command that succeeds. Reading what the machine is may fail
-// without harm, and a result that is there although a call failed is a good one.
+// without harm, and so may closing what was only read.
 static void walk(const char *command, int files, int least) {
   char line[512];
   snprintf(line, sizeof line, command, dir);
@@ -79,6 +79,9 @@ static void walk(const char *command, int files, int least) {
     if (wrong) fail_msg("phi3 %s, call %ld (%s): %s", line, k, failed ? failed : "none", wrong);
     if (left != (r.code == EXIT_OK ? files : 0)) fail_msg("phi3 %s, call %ld (%s): code %d and %d files: %s", line, k, failed ? failed : "none", r.code, left, r.err);
     if (r.code == EXIT_OK && strstr(line, "--json") && !files && !is_json(r.out, r.out_len)) fail_msg("phi3 %s, call %ld (%s): no JSON", line, k, failed);
+    bool asks_machine = strncmp(command, "bench", 5) == 0; // reads what it is, with stdio
+    bool may = failed && (strcmp(failed, "close") == 0 || strcmp(failed, "fopen") == 0 || (asks_machine && strcmp(failed, "fclose") == 0));
+    if (failed && r.code == EXIT_OK && !may) fail_msg("phi3 %s, call %ld (%s) failed and nobody noticed", line, k, failed);
     harmless += failed && r.code == EXIT_OK;
     result_free(&r);
   } while (failed);
