@@ -12,19 +12,20 @@ static const char help[] =
     "Usage: kernel_bench [options] [options of Google Benchmark]\n\n"
     "Runs every kernel at Phi-3-mini's shapes, compares its outputs with fp64, and gives a time only for a result that is right.\n\n"
     "Options:\n"
-    "  --device cuda|vgpu      a GPU by its events; or the virtual T4, whose times are estimates. Default: a GPU where there is one\n"
+    "  --device cpu|cuda|vgpu  the CPU backend's operations; a GPU by its events, with cuBLAS beside our projections; or the virtual T4, whose\n"
+    "                          times are estimates. Default: a GPU where there is one, else vgpu\n"
     "  --published             only the cases of results/t4-kernels.json\n"
     "  --list                  the cases' names, and nothing else\n"
     "  --json FILE             everything known of each case: shape, ideal work, error, time, and on vgpu all counters\n"
     "  --memory t4|t4_eff|both vgpu: memory at 320 GB/s on paper, at 256, or both (the first is the time); default both\n"
     "  --blocks N              vgpu: blocks of a grid that the model replays at most (counts and check are of all); default 0,\n"
     "                          what 16 million warp instructions hold\n"
-    "  --samples N             cuda: timed runs, of which the median is the time; default 30\n"
+    "  --samples N             cpu, cuda: timed runs, of which the median is the time; default 30\n"
     "  --warm                  cuda: leave in L2 what is there; without it L2 is emptied before each run\n"
     "  --seed N                of the random inputs; default 1\n"
     "  -h, --help              this text\n"
     "  --benchmark_filter=RE, --benchmark_format=console|json|csv, --benchmark_out=FILE, --benchmark_repetitions=N, ...\n"
-    "                          of Google Benchmark; kernel_bench --help --benchmark_help shows all\n\n"
+    "                          of Google Benchmark; names are those of --list with the device before and more behind\n\n"
     "Examples:\n"
     "  kernel_bench --device vgpu --published --json results/t4-kernels.json\n"
     "  kernel_bench --device cuda --benchmark_filter=gate_up --benchmark_repetitions=5\n"
@@ -81,10 +82,16 @@ static bool set_flag(struct options *o, const char *name) {
   return flag != NULL;
 }
 
+// Google Benchmark would answer with its own.
+static bool wants_help(int argc, char **argv) {
+  for (int i = 1; i < argc; i++)
+    if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) return true;
+  return false;
+}
+
 // -1 to go on, else the exit code.
 static int parse(struct options *o, int argc, char **argv) {
   for (int i = 1; i < argc; i++) {
-    if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) return fputs(help, stdout), EXIT_OK;
     if (set_flag(o, argv[i])) continue;
     char *equals = strchr(argv[i], '='), name[32];
     snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - argv[i]) : (int)strlen(argv[i]), argv[i]);
@@ -120,9 +127,21 @@ static void run_case(struct gb_state *s, void *arg) {
   measurement_free(&m);
 }
 
-static void list(const struct case_list *l, bool published) {
-  for (size_t i = 0; i < l->count; i++)
-    if (l->cases[i].published || !published) printf("%s\n", l->cases[i].name);
+// The cases of a device. The registry is walked in any case: a kernel without one is a failure.
+static bool make_cases(struct case_list *l, enum device_kind kind, bool cublas, struct err *e) {
+  if (!case_list_fill(l, kind == ON_CUDA && cublas, e)) return false;
+  if (kind != ON_CPU) return true;
+  case_list_free(l);
+  return cpu_cases(l, e);
+}
+
+static int list(const struct options *o, struct err *e) {
+  struct case_list l = {0};
+  if (!make_cases(&l, (enum device_kind)o->device, true, e)) return failure(e);
+  for (size_t i = 0; i < l.count; i++)
+    if (l.cases[i].published || !o->published) printf("%s\n", l.cases[i].name);
+  case_list_free(&l);
+  return EXIT_OK;
 }
 
 static struct registered *register_cases(const struct case_list *l, struct run *run, bool published, struct err *e) {
@@ -136,44 +155,43 @@ static struct registered *register_cases(const struct case_list *l, struct run *
   return all;
 }
 
-static bool run_all(const struct options *o, const struct case_list *l, struct bench_device *d, struct kernel_report *report, bool *failed, struct err *e) {
+static bool run_cases(const struct options *o, const struct case_list *l, struct bench_device *d, struct kernel_report *report, struct err *e) {
   struct run run = {d, o->json ? report : NULL, o->seed};
   struct registered *all = register_cases(l, &run, o->published, e);
   size_t failures = 0;
+  char text[400];
   if (!all) return false;
   report_context(d);
   size_t runs = gb_run(&failures);
+  card_watch_stop(&d->card);
+  if (d->kind == ON_CUDA) fprintf(stderr, "card after: %s\n", card_text(&d->card, &d->card.after, text, sizeof text));
   mem_free(all);
-  *failed = failures > 0;
   if (runs == 0) return err_set(e, "no case has a name that --benchmark_filter admits; --list shows them");
-  if (failures) return err_set(e, "%zu of the cases failed%s", failures, o->json ? "; the JSON was not written" : "");
+  if (failures) return err_set(e, "%zu of the runs failed%s", failures, o->json ? "; the JSON was not written" : "");
   return !o->json || report_write(report, o->json, e);
 }
 
-static int choose_device(struct options *o) {
-  struct err no_gpu;
-  if (o->device < 0) o->device = gpu_available(&no_gpu) ? ON_CUDA : ON_VGPU;
-  return o->device;
+static bool run_all(const struct options *o, struct kernel_report *report, struct err *e) {
+  struct case_list cases = {0};
+  struct bench_device d = {.kind = (enum device_kind)o->device, .configs = strcmp(o->memory, "both") == 0 ? "t4 t4_eff" : o->memory, .sample = o->blocks, .warm = o->warm,
+                           .samples = (int64_t)o->samples};
+  bool ok = device_open(&d, e) && make_cases(&cases, d.kind, d.cublas.handle != NULL, e) && run_cases(o, &cases, &d, report, e);
+  case_list_free(&cases);
+  device_close(&d);
+  return ok;
 }
 
 int main(int argc, char **argv) {
   struct options o = {.device = -1, .memory = "both", .blocks = 0, .samples = 30, .seed = 1};
-  struct err e = {0};
-  struct case_list cases;
+  struct err e = {0}, no_gpu;
   struct kernel_report report = {0};
-  if (!case_list_fill(&cases, &e) || !report_open(&report, argc, argv, &e)) return failure(&e);
+  if (wants_help(argc, argv)) return fputs(help, stdout), EXIT_OK;
+  if (!report_open(&report, argc, argv, &e)) return failure(&e);
   gb_init(&argc, argv, report_shown);
   int code = parse(&o, argc, argv);
-  if (code < 0 && o.list) list(&cases, o.published), code = EXIT_OK;
-  if (code < 0) {
-    struct bench_device d = {.kind = (enum device_kind)choose_device(&o), .configs = strcmp(o.memory, "both") == 0 ? "t4 t4_eff" : o.memory, .sample = o.blocks,
-                             .warm = o.warm, .samples = (int64_t)o.samples};
-    bool failed = false, ok = device_open(&d, &e) && run_all(&o, &cases, &d, &report, &failed, &e);
-    code = ok ? EXIT_OK : failure(&e);
-    device_close(&d);
-  }
+  if (o.device < 0) o.device = code < 0 && gpu_available(&no_gpu) ? ON_CUDA : ON_VGPU;
+  if (code < 0) code = o.list ? list(&o, &e) : run_all(&o, &report, &e) ? EXIT_OK : failure(&e);
   report_close(&report);
-  case_list_free(&cases);
   gb_shutdown();
   return code;
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include "bench/gbench.h"
 #include "bench/record.h"
+#include "runtime/gpu/nvml.h"
 
 // Phi-3-mini.
 enum {
@@ -23,7 +24,7 @@ enum { CASE_NAME = 96 };
 // One kernel at one shape. What a kernel has no use for is 0.
 struct kernel_case {
   char name[CASE_NAME]; // "decode_silu_8/gate_up/rows:1"
-  enum gpu_kernel kernel;
+  enum gpu_kernel kernel; // KERNEL_COUNT: none of the registry's (an operation of the CPU, cuBLAS)
   const struct family *family;
   const char *variant;  // the projection ("qkv", "o", "gate_up", "down", "head"), or how the kernel is used
   int32_t rows;         // of the step; of attention's decode: sequences
@@ -61,10 +62,13 @@ struct family {
   bool (*check)(struct bench_device *d, void *work, struct agreement *a, struct err *e);
   struct gpu_cost (*cost)(const void *work);
 };
-extern const struct family linear_family, attention_family, embed_family, rmsnorm_family, rope_family, append_family, copy_family, sample_family;
+extern const struct family linear_family, attention_family, embed_family, rmsnorm_family, rope_family, append_family, copy_family, unpack_family, sample_family, cpu_family, cublas_family;
 
 // kernel_cases.c
-bool case_list_fill(struct case_list *l, struct err *e); // an error names a kernel without a case
+// Of the kernels; with `cublas`, cuBLAS beside them. An error names a kernel without a case.
+bool case_list_fill(struct case_list *l, bool cublas, struct err *e);
+bool cpu_cases(struct case_list *l, struct err *e);    // in place of those
+bool cublas_cases(struct case_list *l, struct err *e); // adds them
 void case_list_free(struct case_list *l);
 // Adds one; the name is the kernel's, then `fmt`.
 bool case_add(struct case_list *l, const struct kernel_case *c, struct err *e, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
@@ -102,14 +106,34 @@ float *data_rope(int32_t positions, int32_t rotary, struct err *e);
 
 enum { MAX_RECORDED = 16 };
 
+// Clocks, power, temperature of the card before the first case and after the last.
+struct card_watch {
+  bool open;
+  struct err why; // not open
+  struct nvml nvml;
+  struct nvml_reading before, after;
+};
+void card_watch_start(struct card_watch *w, const struct gpu_device *d);
+void card_watch_stop(struct card_watch *w); // what it read stays
+// A line for people: "1590 MHz, memory 5001 MHz, 68.5 W of 70, 61 C, clocks held down by: power cap".
+const char *card_text(const struct card_watch *w, const struct nvml_reading *r, char *out, size_t room);
+
+struct cpu_side; // a backend and a layer of Phi-3-mini's shape
+bool cpu_side_open(struct cpu_side **s, struct err *e);
+void cpu_side_close(struct cpu_side *s);
+
 struct bench_device {
   enum device_kind kind;
-  struct gpu_device gpu;
+  char name[128];
+  struct gpu_device gpu;     // cuda, vgpu
+  struct cublas cublas;      // cuda, where its library is there
+  struct cpu_side *cpu;
   struct pool *pool;         // of host threads, for inputs and the CPU's operations
   const char *configs;       // vgpu: memory configurations, "t4 t4_eff"
   uint64_t sample;           // vgpu: blocks replayed at most; 0: as many as memory holds
   bool warm;                 // cuda: what L2 holds stays there
   int64_t samples;           // runs that are timed
+  struct card_watch card;    // cuda
   struct device_buffer flush; // cuda: larger than L2
   struct roof_lines roofs[T4_ROOFS];
   int32_t num_roofs;
@@ -137,5 +161,5 @@ void measurement_free(struct measurement *m);
 double roof_seconds(const struct roof_lines *r, struct gpu_cost work);
 
 // --- kernel_time.c: runs on a clock
-// The case's kernel alone, launched again as it was recorded, by the GPU's events.
-bool time_recorded(struct bench_device *d, const struct kernel_case *c, struct measurement *m, struct err *e);
+// By the GPU's events, or the host's clock: the case's kernel alone, launched again as it was recorded; what is none is launched as the family does.
+bool time_runs(struct bench_device *d, const struct kernel_case *c, void *work, struct measurement *m, struct err *e);

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct family *const families[] = {&linear_family, &attention_family, &embed_family,  &rmsnorm_family,
-                                                &rope_family,   &append_family,    &copy_family, &sample_family};
+static const struct family *const families[] = {&linear_family, &attention_family, &embed_family,  &rmsnorm_family, &rope_family,
+                                                &append_family, &copy_family,      &unpack_family, &sample_family};
 
 bool case_add(struct case_list *l, const struct kernel_case *c, struct err *e, const char *fmt, ...) {
   if (l->count == l->capacity) {
@@ -17,7 +17,7 @@ bool case_add(struct case_list *l, const struct kernel_case *c, struct err *e, c
   }
   struct kernel_case *to = &l->cases[l->count++];
   *to = *c;
-  int n = snprintf(to->name, sizeof to->name, "%s/", gpu_kernel_name(c->kernel) + strlen("phi3_"));
+  int n = c->kernel == KERNEL_COUNT ? 0 : snprintf(to->name, sizeof to->name, "%s/", gpu_kernel_name(c->kernel) + strlen("phi3_"));
   va_list ap;
   va_start(ap, fmt);
   vsnprintf(to->name + n, sizeof to->name - (size_t)n, fmt, ap);
@@ -32,11 +32,11 @@ static bool add_kernel(struct case_list *l, enum gpu_kernel k, struct err *e) {
   return l->count > before || err_set(e, "%s (%s) has no case: add one to bench/", gpu_kernel_name(k), gpu_registry[k].parameters);
 }
 
-bool case_list_fill(struct case_list *l, struct err *e) {
+bool case_list_fill(struct case_list *l, bool cublas, struct err *e) {
   *l = (struct case_list){0};
   for (enum gpu_kernel k = 0; k < KERNEL_COUNT; k++)
     if (!add_kernel(l, k, e)) return case_list_free(l), false;
-  return true;
+  return !cublas || cublas_cases(l, e);
 }
 
 void case_list_free(struct case_list *l) {

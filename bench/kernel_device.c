@@ -1,5 +1,8 @@
 // The device under the benchmark: what it launches is recorded on the way, and on the virtual GPU counted.
 #include "bench/kernel_bench.h"
+#include "bench/roof.h"
+#include "driver/machine.h"
+#include <stdio.h>
 #include <math.h>
 #include <string.h>
 
@@ -30,17 +33,41 @@ static bool open_flush(struct bench_device *d, struct err *e) {
   return buffer_open(d, &d->flush, NULL, twice > LEAST ? twice : LEAST, e);
 }
 
-bool device_open(struct bench_device *d, struct err *e) {
-  if (!(d->pool = pool_open(0, e))) return false;
-  if (!gpu_device_open(&d->gpu, d->kind == ON_VGPU, e)) return device_close(d), false;
+// The machine's own ceilings, measured now.
+static bool open_cpu(struct bench_device *d, struct err *e) {
+  struct machine machine;
+  struct roof roof;
+  machine_read(&machine);
+  snprintf(d->name, sizeof d->name, "%s", machine.cpu);
+  if (!roof_measure(&roof, 0, e)) return false;
+  d->roofs[0] = (struct roof_lines){"measured", roof.read_bytes_per_second, roof.flops};
+  d->num_roofs = 1;
+  return cpu_side_open(&d->cpu, e);
+}
+
+static bool open_gpu(struct bench_device *d, struct err *e) {
+  struct err no_cublas;
+  if (!gpu_device_open(&d->gpu, d->kind == ON_VGPU, e)) return false;
+  snprintf(d->name, sizeof d->name, "%s", d->gpu.name);
   set_roofs(d);
-  if (d->kind == ON_VGPU || open_flush(d, e)) return true;
+  if (d->kind == ON_VGPU) return true;
+  if (!cublas_open(&d->cublas, d->gpu.stream, false, &no_cublas)) fprintf(stderr, "%s: its cases are left out\n", no_cublas.text);
+  card_watch_start(&d->card, &d->gpu);
+  return open_flush(d, e);
+}
+
+bool device_open(struct bench_device *d, struct err *e) {
+  if ((d->pool = pool_open(0, e)) && (d->kind == ON_CPU ? open_cpu : open_gpu)(d, e)) return true;
   device_close(d);
   return false;
 }
 
 void device_close(struct bench_device *d) {
+  card_watch_stop(&d->card);
   if (d->flush.p) buffer_close(d, &d->flush);
+  cublas_close(&d->cublas);
+  cpu_side_close(d->cpu);
+  d->cpu = NULL;
   if (d->gpu.context) gpu_device_close(&d->gpu);
   if (d->pool) pool_close(d->pool);
   d->pool = NULL;
@@ -54,15 +81,16 @@ static cu_result keep(void *ctx, const struct recorded_launch *l) {
 
 // Launches as the runtime does; the case's kernel must be among them.
 static bool launch_recorded(struct bench_device *d, const struct kernel_case *c, void *work, struct err *e) {
+  if (d->kind == ON_CPU) return c->family->launch(d, work, e);
   struct recorder r = {.device = &d->gpu, .before = keep, .ctx = d};
   d->num_launches = 0;
   recorder_start(&r);
   bool ok = c->family->launch(d, work, e);
   recorder_stop(&r);
   if (!ok || !gpu_wait(&d->gpu, c->name, e)) return false;
-  for (int32_t i = 0; i < d->num_launches; i++)
-    if (d->launches[i].kernel == c->kernel) return true;
-  return err_set(e, "%s: the runtime takes another kernel for this shape; the case in bench/ is out of date", c->name);
+  bool found = c->kernel == KERNEL_COUNT;
+  for (int32_t i = 0; i < d->num_launches; i++) found |= d->launches[i].kernel == c->kernel;
+  return found || err_set(e, "%s: the runtime takes another kernel for this shape; the case in bench/ is out of date", c->name);
 }
 
 static bool check(struct bench_device *d, const struct kernel_case *c, void *work, struct agreement *a, struct err *e) {
@@ -112,7 +140,7 @@ static bool estimate(struct bench_device *d, const struct kernel_case *c, void *
 static bool measure(struct bench_device *d, const struct kernel_case *c, void *work, struct measurement *m, struct err *e) {
   if (!c->family->reset(d, work, e)) return false;
   if (d->kind == ON_VGPU) return estimate(d, c, work, m, e);
-  return launch_recorded(d, c, work, e) && check(d, c, work, &m->agreement, e) && time_recorded(d, c, m, e) && c->family->reset(d, work, e) &&
+  return launch_recorded(d, c, work, e) && check(d, c, work, &m->agreement, e) && time_runs(d, c, work, m, e) && c->family->reset(d, work, e) &&
          launch_recorded(d, c, work, e) && check(d, c, work, &m->agreement, e);
 }
 

@@ -15,6 +15,8 @@ static enum gpu_epilogue epilogue_of(enum gpu_kernel k) {
   return strstr(name, "qkv") ? EPILOGUE_QKV : strstr(name, "silu") ? EPILOGUE_SILU : strstr(name, "add") ? EPILOGUE_ADD : EPILOGUE_STORE;
 }
 
+// The epilogues alone, on sums that cuBLAS left.
+static bool is_apply(enum gpu_kernel k) { return strstr(gpu_kernel_name(k), "apply") != NULL; }
 static bool has_norm(enum gpu_kernel k) { return strstr(gpu_kernel_name(k), "norm") != NULL; }
 
 // --- cases
@@ -60,17 +62,17 @@ static bool add_cases(struct case_list *l, enum gpu_kernel k, struct err *e) {
 struct linear_work {
   const struct kernel_case *c;
   enum gpu_epilogue epilogue;
-  bool norm, decode;
+  bool norm, decode, apply;
   int64_t w_rows;           // of the matrix, plain
   uint16_t *w, *x;          // fp16 [w_rows, k], [rows, k]
-  float *residual, *gain, *before, *rope;
+  float *residual, *gain, *before, *rope, *sums;
   struct phi3_row *row_info;
   int32_t *table;           // pages of the rows
   int32_t stride, num_pages;
   struct row_order order;
   struct phi3_qkv_part *parts;
   struct phi3_linear p;
-  struct device_buffer weights, in, gains, out, parts_there, info, angles, tables, keys, values;
+  struct device_buffer weights, in, gains, sums_there, out, parts_there, info, angles, tables, keys, values;
 };
 
 // Plain rows to the device's order by the runtime's own packer.
@@ -90,6 +92,13 @@ static bool send_weights(struct bench_device *d, struct linear_work *w, struct e
   mem_free(packed);
   w->p.w = (struct phi3_weights){w->weights.p, w->order.tiles, (int32_t)(k / PHI3_GROUP_K)};
   return ok;
+}
+
+// What the projection would be, for the epilogues alone: random, in the order of the packed rows.
+static bool make_sums(struct bench_device *d, struct linear_work *w, uint64_t seed, struct err *e) {
+  int64_t count = (int64_t)w->c->rows * w->order.tiles * PHI3_TILE_ROWS;
+  w->sums = data_floats(d, count, 1, seed, e);
+  return w->sums && buffer_open(d, &w->sums_there, w->sums, (size_t)count * 4, e);
 }
 
 // Of a prefill the rows are one sequence's from position 0 on; of a decode step they are sequences with a thousand tokens each.
@@ -133,6 +142,7 @@ static void set_parameters(struct linear_work *w) {
   struct phi3_linear *p = &w->p;
   p->rows = w->c->rows;
   p->features = w->c->features;
+  p->sums = w->sums_there.p;
   if (w->norm) p->residual = w->in.p, p->gain = w->gains.p, p->hidden = w->c->k, p->eps = 1e-5f;
   else p->x = w->in.p, p->ldx = w->c->k;
   if (w->epilogue == EPILOGUE_SILU || w->epilogue == EPILOGUE_QKV) p->half_out = w->out.p;
@@ -147,11 +157,11 @@ static void set_parameters(struct linear_work *w) {
 static bool open_linear(struct bench_device *d, const struct kernel_case *c, uint64_t seed, void **work, struct err *e) {
   struct linear_work *w = mem_alloc(1, sizeof *w, "a case", e);
   if (!(*work = w)) return false;
-  *w = (struct linear_work){.c = c, .epilogue = epilogue_of(c->kernel), .norm = has_norm(c->kernel), .decode = c->rows <= PHI3_DECODE_ROWS};
+  *w = (struct linear_work){.c = c, .epilogue = epilogue_of(c->kernel), .norm = has_norm(c->kernel), .apply = is_apply(c->kernel), .decode = c->rows <= PHI3_DECODE_ROWS};
   w->w_rows = w->epilogue == EPILOGUE_SILU ? 2ll * c->features : c->features;
   w->p.ld_out = w->epilogue == EPILOGUE_QKV ? HEADS * HEAD_DIM : c->features;
   w->w = data_halfs(d, w->w_rows * c->k, 1 / sqrt(c->k), seed, e);
-  if (!w->w || !send_weights(d, w, e) || !make_input(d, w, seed + 1000, e) || !make_output(d, w, seed + 2000, e) ||
+  if (!w->w || !send_weights(d, w, e) || !(w->apply ? make_sums : make_input)(d, w, seed + 1000, e) || !make_output(d, w, seed + 2000, e) ||
       (w->epilogue == EPILOGUE_QKV && !make_rows(d, w, e)))
     return false;
   set_parameters(w);
@@ -161,8 +171,8 @@ static bool open_linear(struct bench_device *d, const struct kernel_case *c, uin
 static void close_linear(struct bench_device *d, void *work) {
   struct linear_work *w = work;
   if (!w) return;
-  void *owned[] = {w->w, w->x, w->residual, w->gain, w->before, w->rope, w->row_info, w->table, w->parts};
-  struct device_buffer *buffers[] = {&w->weights, &w->in, &w->gains, &w->out, &w->parts_there, &w->info, &w->angles, &w->tables, &w->keys, &w->values};
+  void *owned[] = {w->w, w->x, w->residual, w->gain, w->before, w->rope, w->sums, w->row_info, w->table, w->parts};
+  struct device_buffer *buffers[] = {&w->weights, &w->in, &w->gains, &w->sums_there, &w->out, &w->parts_there, &w->info, &w->angles, &w->tables, &w->keys, &w->values};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) mem_free(owned[i]);
   for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) buffer_close(d, buffers[i]);
   row_order_free(&w->order);
@@ -177,7 +187,7 @@ static bool reset_linear(struct bench_device *d, void *work, struct err *e) {
 
 static bool launch_linear(struct bench_device *d, void *work, struct err *e) {
   struct linear_work *w = work;
-  return gpu_linear(&d->gpu, w->epilogue, &w->p, e);
+  return (w->apply ? gpu_apply : gpu_linear)(&d->gpu, w->epilogue, &w->p, e);
 }
 
 // --- check
@@ -191,7 +201,16 @@ static void input_row(const struct linear_work *w, int64_t r, double *x) {
     x[i] = w->norm ? f16_to_f32(f32_to_f16((float)(w->residual[r * k + i] / sqrt(sum / (double)k + 1e-5) * w->gain[i]))) : f16_to_f32(w->x[r * k + i]);
 }
 
-static double dot(const struct linear_work *w, const double *x, int64_t row) {
+// Row `row` of the matrix, in the order of the packed rows.
+static int64_t packed_row(const struct linear_work *w, int64_t row) {
+  int64_t at = 0;
+  while (w->order.rows[at] != row) at++;
+  return at;
+}
+
+// y of the matrix's row for the activations x, which are row r's.
+static double dot(const struct linear_work *w, const double *x, int64_t r, int64_t row) {
+  if (w->sums) return w->sums[r * w->order.tiles * PHI3_TILE_ROWS + packed_row(w, row)];
   const uint16_t *weights = w->w + row * w->c->k;
   double sum = 0;
   for (int64_t i = 0; i < w->c->k; i++) sum += x[i] * f16_to_f32(weights[i]);
@@ -201,10 +220,10 @@ static double dot(const struct linear_work *w, const double *x, int64_t row) {
 // Channel c of the head whose rows of the matrix begin at `first`; q and k are rotated.
 static double head_channel(const struct linear_work *w, const double *x, int64_t r, int64_t first, int32_t c, bool rotated) {
   enum { HALF = HEAD_DIM / 2 };
-  double y = dot(w, x, first + c);
+  double y = dot(w, x, r, first + c);
   if (!rotated) return y;
   const float *at = w->rope + (int64_t)w->row_info[r].position * HEAD_DIM + 2 * (c % HALF);
-  double partner = dot(w, x, first + (c + HALF) % HEAD_DIM);
+  double partner = dot(w, x, r, first + (c + HALF) % HEAD_DIM);
   return c < HALF ? y * at[0] - partner * at[1] : y * at[0] + partner * at[1];
 }
 
@@ -228,8 +247,8 @@ static void check_qkv(const struct linear_work *w, const struct outputs *o, cons
 static void check_feature(const struct linear_work *w, const struct outputs *o, const double *x, int64_t r, int64_t f, struct agreement *a) {
   int64_t at = r * w->p.ld_out + f;
   if (w->epilogue == EPILOGUE_QKV) return check_qkv(w, o, x, r, f, a);
-  double y = dot(w, x, f);
-  if (w->epilogue == EPILOGUE_SILU) agreement_add(a, f16_to_f32(((const uint16_t *)o->out)[at]), half_range(y / (1 + exp(-y)) * dot(w, x, f + w->c->features)));
+  double y = dot(w, x, r, f);
+  if (w->epilogue == EPILOGUE_SILU) agreement_add(a, f16_to_f32(((const uint16_t *)o->out)[at]), half_range(y / (1 + exp(-y)) * dot(w, x, r, f + w->c->features)));
   else agreement_add(a, ((const float *)o->out)[at], y + (w->before ? (double)w->before[at] : 0));
 }
 
@@ -261,7 +280,7 @@ static bool check_linear(struct bench_device *d, void *work, struct agreement *a
   a->gate = w->epilogue == EPILOGUE_SILU || w->epilogue == EPILOGUE_QKV || w->norm ? gate_f16 : gate_f32;
   for (int i = 0; i < CHECKED_ROWS && ok; i++) {
     int64_t r = i == 0 ? 0 : i == 1 ? last : (int64_t)(data_random(&state) % (uint64_t)w->c->rows);
-    input_row(w, r, x);
+    if (!w->apply) input_row(w, r, x);
     for (int j = 0; j < CHECKED_FEATURES; j++)
       check_feature(w, &o, x, r, j == 0 ? 0 : j == 1 ? all - 1 : (int64_t)(data_random(&state) % (uint64_t)all), a);
   }

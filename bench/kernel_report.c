@@ -1,5 +1,5 @@
 #include "bench/kernel_report.h"
-#include "driver/provenance.h"
+#include "driver/origin.h"
 #include "runtime/base/mem.h"
 #include <stdio.h>
 #include <string.h>
@@ -9,15 +9,17 @@ const char *const report_shown[] = {"GB/s", "TFLOP/s", "roof_%", "DRAM/ideal", "
 static const char extra_key[] = "estimate_t4_eff";
 
 void report_context(const struct bench_device *d) {
-  char text[200];
-  gb_context("device", d->gpu.name);
+  char text[400];
+  gb_context("device", d->name);
   if (d->kind == ON_VGPU) {
     gb_context("times", "ESTIMATES for a Tesla T4 by a model (runtime/vgpu/README.md), not measurements; without launch overhead");
     gb_context("memory", d->configs);
   } else {
-    snprintf(text, sizeof text, "medians of %lld runs by events, L2 %s", (long long)d->samples, d->warm ? "warm" : "cold");
+    if (d->kind == ON_CPU) snprintf(text, sizeof text, "medians of the runs, %d threads", pool_threads(d->pool));
+    else snprintf(text, sizeof text, "medians of %lld runs by events, L2 %s", (long long)d->samples, d->warm ? "warm" : "cold");
     gb_context("times", text);
   }
+  if (d->kind == ON_CUDA) gb_context("card before", card_text(&d->card, &d->card.before, text, sizeof text));
   for (int32_t i = 0; i < d->num_roofs; i++) {
     char key[32];
     snprintf(key, sizeof key, "roof, %s", d->roofs[i].name);
@@ -86,7 +88,7 @@ void report_counters(struct gb_state *s, const struct bench_device *d, const str
 
 bool report_open(struct kernel_report *r, int argc, char **argv, struct err *e) {
   json_use_mem();
-  *r = (struct kernel_report){.command = command_line("kernel_bench", argc, argv, e), .cases = json_array()};
+  *r = (struct kernel_report){.command = origin_command_line("kernel_bench", argc - 1, argv + 1, e), .cases = json_array()};
   return r->command && r->cases;
 }
 
@@ -110,7 +112,6 @@ static json_t *shares_json(const struct bench_device *d, const struct measuremen
 static void add_launch(json_t *to, const struct bench_device *d, const struct measurement *m) {
   static const char *const keys[] = {"estimate", extra_key};
   json_object_update(to, m->launch);
-  json_object_del(to, "kernel");
   for (int i = 0; i < 2; i++) {
     json_t *t = json_object_get(to, keys[i]);
     if (!t) continue;
@@ -122,7 +123,7 @@ static void add_launch(json_t *to, const struct bench_device *d, const struct me
 }
 
 bool report_add(struct kernel_report *r, const struct bench_device *d, const struct kernel_case *c, const struct measurement *m, struct err *e) {
-  json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:{s:f, s:f}, s:{s:f, s:f, s:I}}", "case", c->name, "kernel", gpu_kernel_name(c->kernel), "variant", c->variant,
+  json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:{s:f, s:f}, s:{s:f, s:f, s:I}}", "case", c->name, "kernel", c->kernel == KERNEL_COUNT ? c->name : gpu_kernel_name(c->kernel), "variant", c->variant,
                         "rows", c->rows, "k", c->k, "features", c->features, "keys", c->keys, "ideal", "bytes", m->ideal.bytes, "operations", m->ideal.operations, "check",
                         "relative_error", agreement_error(&m->agreement), "gate", m->agreement.gate, "outputs", (json_int_t)m->agreement.outputs);
   if (j && m->launch) add_launch(j, d, m);
@@ -142,15 +143,29 @@ static json_t *roofs_json(const struct bench_device *d) {
   return j;
 }
 
+static json_t *reading_json(const struct nvml_reading *r) {
+  char text[NVML_TEXT];
+  return json_pack("{s:o, s:o, s:o, s:i, s:i, s:s}", "watts", json_or_null(json_real(r->watts)), "joules", json_or_null(json_real(r->joules)), "celsius",
+                   json_or_null(json_real(r->celsius)), "sm_mhz", r->sm_mhz, "memory_mhz", r->memory_mhz, "clocks_held_down_by", nvml_reasons_text(r->reasons, text));
+}
+
+static json_t *card_json(const struct card_watch *w) {
+  if (!w->open) return json_pack("{s:s}", "unknown", w->why.text);
+  return json_pack("{s:s, s:s, s:o, s:i, s:i, s:o, s:o}", "name", w->nvml.card.name, "driver", w->nvml.card.driver, "watts_limit",
+                   json_or_null(json_real(w->nvml.card.watts_limit)), "max_sm_mhz", w->nvml.card.max_sm_mhz, "max_memory_mhz", w->nvml.card.max_memory_mhz, "before",
+                   reading_json(&w->before), "after", reading_json(&w->after));
+}
+
 bool report_write(struct kernel_report *r, const char *path, struct err *e) {
   const struct bench_device *d = r->device;
-  json_t *root = json_pack("{s:s, s:s, s:s, s:o, s:O}", "format", "phi3-kernels 1", "device", d->gpu.name, "kind", d->kind == ON_VGPU ? "estimate" : "measurement", "roofs",
+  json_t *root = json_pack("{s:s, s:s, s:s, s:o, s:O}", "format", "phi3-kernels 1", "device", d->name, "kind", d->kind == ON_VGPU ? "estimate" : "measurement", "roofs",
                            roofs_json(d), "cases", r->cases);
-  if (root && !provenance_add(root, r->command, e)) return json_decref(root), false;
+  if (root) json_object_update_new(root, origin_json(r->command));
   if (root && d->kind == ON_VGPU)
     json_object_update_new(root, json_pack("{s:s, s:s, s:I}", "note",
                                            "Counts are exact. Times, bytes behind L1 and bounds are estimates of a model, not measurements; launch overhead is not in them.",
                                            "memory_configurations", d->configs, "blocks_replayed_at_most", (json_int_t)d->sample));
+  if (root && d->kind == ON_CUDA) json_object_set_new(root, "card", card_json(&d->card));
   bool ok = root ? json_write_file(path, root, e) : err_no_memory(e, 0, "the JSON");
   json_decref(root);
   return ok;

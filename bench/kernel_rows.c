@@ -1,4 +1,4 @@
-// The kernels that touch each row once: embedding, norm, rotation, append, copy of a page.
+// The kernels that touch each row once: embedding, norm, rotation, append, copy of a page, weights in plain order.
 #include "bench/kernel_bench.h"
 #include "runtime/base/half.h"
 #include "runtime/base/mem.h"
@@ -32,6 +32,7 @@ struct rows_work {
     struct phi3_rope rope;
     struct phi3_append append;
     struct phi3_copy_page copy;
+    struct phi3_unpack unpack;
   } p;
   struct device_buffer b[8];
 };
@@ -283,3 +284,47 @@ static struct gpu_cost cost_copy(const void *work) {
 }
 
 const struct family copy_family = {"struct phi3_copy_page", add_copy, open_copy, close_rows, reset_copy, launch_copy, check_copy, cost_copy};
+
+// --- unpack: packed weights, plain ones. The order is what kernels.h says of struct phi3_weights.
+
+static const struct {
+  const char *name;
+  int32_t rows, k;
+} matrices[] = {{"o", HIDDEN, HIDDEN}, {"qkv", 3 * HIDDEN, HIDDEN}, {"gate_up", 2 * INTERMEDIATE, HIDDEN}, {"down", HIDDEN, INTERMEDIATE}};
+
+static bool add_unpack(struct case_list *l, enum gpu_kernel k, struct err *e) {
+  for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
+    struct kernel_case c = {.kernel = k, .family = &unpack_family, .variant = matrices[i].name, .features = matrices[i].rows, .k = matrices[i].k, .published = i == 0};
+    if (!case_add(l, &c, e, "%s", c.variant)) return false;
+  }
+  return true;
+}
+
+static bool open_unpack(struct bench_device *d, const struct kernel_case *c, uint64_t seed, void **work, struct err *e) {
+  struct rows_work *w = open_work(c, work, e);
+  int64_t count = (int64_t)c->features * c->k;
+  if (!w || !(w->halfs = data_halfs(d, count, 1, seed, e)) || !buffer_open(d, &w->b[0], w->halfs, (size_t)count * 2, e) || !buffer_open(d, &w->b[1], NULL, (size_t)count * 2, e))
+    return false;
+  w->p.unpack = (struct phi3_unpack){{w->b[0].p, c->features / PHI3_TILE_ROWS, c->k / PHI3_GROUP_K}, w->b[1].p};
+  return true;
+}
+
+static bool reset_unpack(struct bench_device *d, void *work, struct err *e) { return buffer_poison(d, &((struct rows_work *)work)->b[1], e); }
+
+static bool launch_unpack(struct bench_device *d, void *work, struct err *e) { return gpu_unpack(&d->gpu, &((struct rows_work *)work)->p.unpack, e); }
+
+static bool check_unpack(struct bench_device *d, void *work, struct agreement *a, struct err *e) {
+  struct rows_work *w = work;
+  uint16_t *plain = buffer_read(d, &w->b[1], e);
+  int64_t groups = w->c->k / PHI3_GROUP_K;
+  for (int64_t r = 0; r < w->c->features && plain; r++)
+    for (int64_t i = 0; i < w->c->k; i++) {
+      int64_t at = (((r / 16 * groups + i / 32) * 2 + r % 16 / 8) * 32 + r % 8 * 4 + i % 32 / 8) * 8 + i % 8;
+      agreement_add(a, f16_to_f32(plain[r * w->c->k + i]), f16_to_f32(w->halfs[at]));
+    }
+  if (plain) a->unwritten = count_poison_halfs(plain, (int64_t)w->c->features * w->c->k);
+  mem_free(plain);
+  return plain != NULL;
+}
+
+const struct family unpack_family = {"struct phi3_unpack", add_unpack, open_unpack, close_rows, reset_unpack, launch_unpack, check_unpack, cost_rows};

@@ -135,7 +135,7 @@ int cmd_compare(int argc, char **argv) {
   catch_interrupts();
   struct compare compare = {0};
   struct err e = {0};
-  char *line = origin_command_line(argc, argv, &e);
+  char *line = origin_command_line("phi3", argc, argv, &e);
   compare.command_line = line;
   bool ok = line && run(&s, &compare, &e);
   compare_free(&compare);

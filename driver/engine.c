@@ -1,6 +1,5 @@
 #include "driver/driver.h"
 #include "runtime/base/mem.h"
-#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +24,8 @@ const struct option_spec *engine_option_table(struct engine_options *o) {
       {0, "page-size", OPTION_INT, &o->page_size, "N", "tokens in a page of the cache; default 16", 1, 4096},
       {0, "chunk", OPTION_INT, &o->chunk, "N", "tokens of a prompt computed at once; default 512", 1, 65536},
       {0, "gemm", OPTION_CHOICE, &o->gemm, "own|cublas",
-       "who multiplies a prompt on a GPU; own gives the same bits however it is cut up; default own", 0, 0},
+       "who multiplies a prompt's matrices on a GPU; cublas does not promise the same bits however a text is cut up; default own", 0,
+       0},
       {0, "max-tokens", OPTION_INT, &o->max_tokens, "N", "room of the cache in tokens; default what the work needs", 1,
        1e9},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
@@ -155,21 +155,6 @@ void engine_close(struct engine *en) {
   if (en->tokenizer) tokenizer_close(en->tokenizer);
   model_close(&en->model);
   *en = (struct engine){0};
-}
-
-bool parse_ids(const char *text, struct ids *out, struct err *e) {
-  for (const char *p = text;;) {
-    p += strspn(p, " ,\t\r\n");
-    if (!*p) return true;
-    char *end;
-    errno = 0;
-    long long v = strtoll(p, &end, 10);
-    if (end == p || errno || v < 0 || v > INT32_MAX || !strchr(" ,\t\r\n", *end))
-      return err_set(e, "'%.*s' is not an id; ids are whole numbers separated by spaces or commas",
-                     (int)strcspn(p, " ,\t\r\n"), p);
-    if (!ids_push(out, (int32_t)v, e)) return false;
-    p = end;
-  }
 }
 
 char *read_all(FILE *f, size_t *len, struct err *e) {

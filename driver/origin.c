@@ -12,12 +12,12 @@ static const char compiler[] = __VERSION__; // begins with "Clang"
 static const char compiler[] = "gcc " __VERSION__;
 #endif
 
-char *origin_command_line(int argc, char **argv, struct err *e) {
-  size_t len = 5;
+char *origin_command_line(const char *program, int argc, char **argv, struct err *e) {
+  size_t len = strlen(program) + 1;
   for (int i = 0; i < argc; i++) len += strlen(argv[i]) + 3;
-  char *text = mem_alloc(len + 1, 1, "the command line", e), *p = text;
+  char *text = mem_alloc(len, 1, "the command line", e), *p = text;
   if (!text) return NULL;
-  p = stpcpy(p, "phi3");
+  p = stpcpy(p, program);
   for (int i = 0; i < argc; i++) {
     bool plain = argv[i][0] && !argv[i][strcspn(argv[i], " \t\n\"'$`\\*?<>|&;()")];
     p = stpcpy(stpcpy(stpcpy(stpcpy(p, " "), plain ? "" : "'"), argv[i]), plain ? "" : "'");
@@ -44,4 +44,11 @@ json_t *origin_json(const char *command_line) {
                    phi3_commit, "compiler", compiler, "type", PHI3_BUILD_TYPE, "machine", "cpu",
                    json_or_null(json_string(m.cpu)), "cores", m.cores, "memory_bytes", (json_int_t)m.memory_bytes,
                    "cache_bytes", (json_int_t)m.cache_bytes, "os", json_or_null(json_string(m.os)));
+}
+
+bool origin_add(json_t *root, const char *command_line, struct err *e) {
+  json_t *origin = origin_json(command_line);
+  bool ok = origin && json_object_update(root, origin) == 0;
+  json_decref(origin);
+  return ok || err_no_memory(e, 0, "the JSON");
 }

@@ -168,7 +168,7 @@ int cmd_perplexity(int argc, char **argv) {
   if (code >= 0) return code;
   catch_interrupts();
   struct err e = {0};
-  char *line = origin_command_line(argc, argv, &e);
+  char *line = origin_command_line("phi3", argc, argv, &e);
   struct perplexity p = {.options = &o, .command_line = line};
   bool ok = line && run(&p, &e);
   perplexity_free(&p);

@@ -121,7 +121,7 @@ int cmd_profile(int argc, char **argv) {
   struct err e = {0};
   struct engine en = {0};
   struct ids prompt = {0};
-  char *line = origin_command_line(argc, argv, &e);
+  char *line = origin_command_line("phi3", argc, argv, &e);
   struct profile p = {.options = &o, .engine = &en, .command = line, .estimate = o.engine.device == DEVICE_VGPU};
   code = line && run(&p, &prompt, &e) ? EXIT_OK : failure(&c, &e);
   profile_free(&p);

@@ -111,7 +111,6 @@ static bool pass(struct run *r, const struct ids *prompt, int64_t steps, struct 
 
 // Launches of the virtual GPU lie one behind the other: it has no time of its own.
 static bool take_estimates(struct profile *p, const struct vgpu_counting *v, struct err *e) {
-  static const char *const keys[] = {"estimate", "estimate_t4_eff"};
   double at = 0;
   if (v->count() != (unsigned long long)p->count)
     return err_set(e, "the virtual GPU counted %llu launches and %lld were made", v->count(), (long long)p->count);
@@ -119,10 +118,8 @@ static bool take_estimates(struct profile *p, const struct vgpu_counting *v, str
     struct profile_launch *l = &p->launches[i];
     if (!(l->counters = vgpu_counting_launch(v, (uint64_t)i, e))) return false;
     const char *name = json_string_value(json_object_get(l->counters, "kernel"));
-    json_t *estimate = json_object_get(l->counters, keys[p->options->memory]);
     if (!name || strcmp(name, gpu_kernel_name(l->launch.kernel)) != 0) return err_set(e, "the virtual GPU's launch %lld is not the one that was made", (long long)i);
-    if (!estimate) return err_set(e, "the virtual GPU made no estimate of %s", name);
-    json_object_set(l->counters, "chosen", estimate);
+    if (!json_object_get(l->counters, "estimate")) return err_set(e, "the virtual GPU made no estimate of %s", name);
     if (i > 0 && l->step != l[-1].step) at = 0;
     l->us = profile_estimate(l, "us");
     l->start_us = at;
@@ -134,7 +131,7 @@ static bool take_estimates(struct profile *p, const struct vgpu_counting *v, str
 static bool estimate(struct run *r, const struct ids *prompt, struct err *e) {
   struct vgpu_counting v;
   struct profile *p = r->p;
-  if (!vgpu_counting_find(&v, r->device, e) || !vgpu_counting_start(&v, "t4 t4_eff", (uint64_t)p->options->blocks, e)) return false;
+  if (!vgpu_counting_find(&v, r->device, e) || !vgpu_counting_start(&v, profile_memories[p->options->memory], (uint64_t)p->options->blocks, e)) return false;
   bool ok = pass(r, prompt, p->steps, e);
   v.stop();
   return ok && take_estimates(p, &v, e);

@@ -4,12 +4,12 @@
 
 static double number(const json_t *launch, const char *object, const char *key) { return json_number_value(json_object_get(json_object_get(launch, object), key)); }
 
-double profile_estimate(const struct profile_launch *l, const char *key) { return number(l->counters, "chosen", key); }
+double profile_estimate(const struct profile_launch *l, const char *key) { return number(l->counters, "estimate", key); }
 
-static double limit_of(const struct profile_launch *l, const char *limit) { return number(json_object_get(l->counters, "chosen"), "limits_us", limit); }
+static double limit_of(const struct profile_launch *l, const char *limit) { return number(json_object_get(l->counters, "estimate"), "limits_us", limit); }
 
 const char *profile_bound(const struct profile_row *r) {
-  const char *bound = json_string_value(json_object_get(json_object_get(r->longest->counters, "chosen"), "bound"));
+  const char *bound = json_string_value(json_object_get(json_object_get(r->longest->counters, "estimate"), "bound"));
   return bound ? bound : "-";
 }
 

@@ -40,6 +40,10 @@ bool stage_file_rename(struct stage_file *s, struct err *e) {
   return true;
 }
 
+void stage_file_undo(struct stage_file *s) {
+  if (s->path && !s->tmp) unlink(s->path);
+}
+
 void stage_file_free(struct stage_file *s) {
   if (s->file) fclose(s->file);
   if (s->tmp) unlink(s->tmp);

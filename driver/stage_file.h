@@ -17,4 +17,6 @@ bool stage_file_add(struct stage_file *s, const float *data, size_t count, struc
 // Everything is on its way to the disk; the name is still to be given.
 bool stage_file_close(struct stage_file *s, struct err *e);
 bool stage_file_rename(struct stage_file *s, struct err *e);
+// After a rename that failed: removes what has its name already, so that a dump is all of its files or none.
+void stage_file_undo(struct stage_file *s);
 void stage_file_free(struct stage_file *s);

@@ -76,9 +76,11 @@ static bool finish_dump(struct trace *t, const char *dump, struct err *e) {
   for (int32_t i = 0; i < t->num_stages; i++)
     if (!stage_file_close(&t->stages[i].file, e)) return false;
   char *path = file_join(dump, "ids.npy", e);
-  bool ok = path && npy_write(path, "i4", 1, &t->ids.count, t->ids.data, e);
-  mem_free(path);
+  bool ok = path != NULL;
   for (int32_t i = 0; ok && i < t->num_stages; i++) ok = stage_file_rename(&t->stages[i].file, e);
+  ok = ok && npy_write(path, "i4", 1, &t->ids.count, t->ids.data, e);
+  mem_free(path);
+  for (int32_t i = 0; !ok && i < t->num_stages; i++) stage_file_undo(&t->stages[i].file);
   return ok;
 }
 

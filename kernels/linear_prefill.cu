@@ -1,17 +1,19 @@
 // linear for many rows: y = x W^T on the tensor cores, with four epilogues.
 //
 // Shapes: struct phi3_linear. Grid ceil(tiles / 8) x ceil(rows / 128), 256 threads; blocks that run together share rows
-// and weights in L2: see where_to. A block computes 128 packed rows x 128 tokens; its eight warps stand 2 x 4, each 64 x 32.
-// A step of 32 k brings 8 KiB of weights and 8 KiB of activations: from global memory to registers while the step before the
-// last is multiplied, then to the other half of shared memory (Turing has no cp.async). The loads are dealt out over the step,
-// for 64 of them at once would keep the shared-memory loads of all warps waiting behind them. Both operands lie in shared
-// memory in the order in which the lanes want them, so every access is a 16-byte one without conflicts and no ldmatrix is
-// needed: 12 such loads feed 64 mma, 48 cycles of the shared-memory port for 128 of the tensor cores.
+// and weights in L2: see where_to. A block computes 128 packed rows x 128 tokens; its eight warps stand 2 x 4, each 64
+// x 32. A step of 32 k brings 8 KiB of weights and 8 KiB of activations: from global memory to registers while the step
+// before the last is multiplied, then to the other half of shared memory (Turing has no cp.async). The loads are dealt
+// out over the step, for 64 of them at once would keep the shared-memory loads of all warps waiting behind them. Both
+// operands lie in shared memory in the order in which the lanes want them, so every access is a 16-byte one without
+// conflicts and no ldmatrix is needed: 12 such loads feed 64 mma, 48 cycles of the shared-memory port for 128 of the
+// tensor cores.
 // Sums: chains of PHI3_CHUNK_K, added in ascending order, so 128 of the ~240 registers hold sums: one block an SM, two
 // warps a scheduler, latency hidden by 16 independent mma.
-// Ideal: bytes = 2 k (features + rows) + output, operations = 2 k features rows. On the virtual T4 the tensor cores
-// are the bound, in use for half of the time (2048 rows of 3072 x 3072: 1150 us, of them 593 at the tensor cores' own pace,
-// 402 at L2's, 299 at shared memory's): VGPU_SAMPLE=160 VGPU_PROFILE=p.json build/gpu_kernels vgpu "prefill o, 2048".
+// Ideal: bytes = 2 k (features + rows) + output, operations = 2 k features rows. On the virtual T4 the tensor cores are
+// the bound, in use for half of the time (2048 rows of 3072 x 3072: 1150 us, of them 593 at the tensor cores' own pace,
+// 402 at L2's, 299 at shared memory's; VGPU_SAMPLE=160 VGPU_PROFILE=p.json with the benchmark of the kernels, then
+// scripts/vgpu_report --limits p.json).
 // Method: CUTLASS's hierarchy (Kerr et al. 2017); fragment-order packing as in Marlin (Frantar et al. 2024).
 #include "epilogue.cuh"
 
@@ -27,8 +29,9 @@ static_assert((TILES / WARP_TILES) * (TOKENS / 8 / WARP_COLUMNS) * 32 == THREADS
 static_assert(PHI3_CHUNK_K % PHI3_GROUP_K == 0, "a chunk is whole steps");
 static_assert(WARP_TILES == 4, "the step's products are spelt out for four tiles");
 
-// Which 128 x 128 of the output a block computes. Neighbours in the grid share a tile of weights: the blocks of rows come first, eight at a time, so that the 40 of one
-// wave stand at most 8 x 5 and read each step's weights and activations from DRAM about once.
+// Which 128 x 128 of the output a block computes. Neighbours in the grid share a tile of weights: the blocks of rows
+// come first, eight at a time, so that the 40 of one wave stand at most 8 x 5 and read each step's weights and
+// activations from DRAM about once.
 struct Place {
   int tile0, row0;
 };
@@ -107,8 +110,8 @@ template <template <int> class Epilogue> __device__ __forceinline__ void linear(
 #pragma unroll
   for (int i = 0; i < CARRIED; i++) loader.load(stage, 1, i);
   __syncthreads();
-  // Operands are loaded a tile ahead of their products; those of a step's last tile are multiplied behind the barrier, while
-  // the next step's first are on their way.
+  // Operands are loaded a tile ahead of their products; those of a step's last tile are multiplied behind the barrier,
+  // while the next step's first are on their way.
   const uint4 *w = &sw[0][warp_tile * 64 + lane], *x = &sx[0][warp_column * 32 + lane];
   Weights even, odd;
   Tokens tokens, next_tokens;

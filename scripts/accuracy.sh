@@ -12,7 +12,7 @@ cmake --preset release -B build-results >/dev/null
 cmake --build build-results -j "$(nproc)" --target phi3 vgpu | tail -n 1
 export PATH=$PWD/build-results:$PATH
 text=tests/goldens/perplexity/text.txt
-bases=$(mktemp -d)
+bases=build-results/bases && mkdir -p "$bases"
 trap 'rm -rf "$bases"' EXIT
 
 # The base is double precision for nano, fp32 for larger models.

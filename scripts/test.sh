@@ -1,17 +1,27 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs every test: in a release build, and under the address and undefined-behaviour
-# sanitizers; what runs threads also under the thread sanitizer. Can be run again; builds go on where they were.
-# Usage: scripts/test.sh [PRESET...]   default: release debug tsan
+# sanitizers; what runs threads also under the thread sanitizer. Last, where clang has libFuzzer, each fuzz target for two seconds.
+# Can be run again; builds go on where they were.
+# Usage: scripts/test.sh [PRESET...]   default: release debug tsan fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/setup.sh
 presets=("$@")
-[ ${#presets[@]} -gt 0 ] || presets=(release debug tsan)
+[ ${#presets[@]} -gt 0 ] || presets=(release debug tsan fuzz)
 jobs=$(nproc)
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1} UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 
 for preset in "${presets[@]}"; do
+  if [ "$preset" = fuzz ]; then
+    if scripts/fuzz.sh --check; then
+      echo "== fuzz: two seconds of each target"
+      scripts/fuzz.sh --seconds 2
+    else
+      echo "== fuzz: left out, there is no clang with libFuzzer; the tests above have replayed the corpora"
+    fi
+    continue
+  fi
   echo "== $preset: configure and build"
   scripts/build.sh "$preset"
   echo "== $preset: test"

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-// Set when an allocation fails, which Jansson may report as a syntax error or not at all.
+// Set when an allocation has failed since json_use_mem, which Jansson may report as a syntax error or not at all.
 static _Thread_local bool alloc_failed;
 
 static void *alloc(size_t bytes) {
@@ -40,8 +40,9 @@ json_t *json_read_file(const char *path, struct err *e) {
 }
 
 bool json_write_file(const char *path, const json_t *root, struct err *e) {
+  bool missing = alloc_failed;
   json_use_mem();
-  char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+  char *text = missing ? NULL : json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
   if (!text) return err_no_memory(e, 0, path);
   size_t n = strlen(text);
   text[n] = '\n'; // the string's end becomes the file's last newline

@@ -50,12 +50,13 @@ static bool parse_header(struct npy *a, const char *dict) {
   d = strchr(d + 7, '\'');
   if (!d || (d[1] != '<' && d[1] != '|') || !strchr("fiu", d[2]) || !strchr("1248", d[3])) return false;
   a->type[0] = d[2], a->type[1] = d[3];
+  int64_t count = 1;
   for (s = strchr(s, '('); s && *s && *s != ')';) {
     s++;
     char *end;
     long long v = strtoll(s, &end, 10);
     if (end == s) continue;
-    if (a->dims == NPY_MAX_DIMS || v < 0 || v > (1LL << 40)) return false;
+    if (a->dims == NPY_MAX_DIMS || v < 0 || v > (1LL << 40) || __builtin_mul_overflow(count, (int64_t)v, &count)) return false;
     a->shape[a->dims++] = v;
     s = end;
   }
@@ -74,7 +75,7 @@ bool npy_read(struct npy *a, const char *path, struct err *e) {
   } else {
     memcpy(dict, f.data + PREFIX, head - PREFIX);
     dict[head - PREFIX] = 0;
-    size_t bytes = parse_header(a, dict) ? (size_t)npy_count(a) * (size_t)(a->type[1] - '0') : f.size;
+    size_t bytes = parse_header(a, dict) && npy_count(a) <= (int64_t)f.size ? (size_t)npy_count(a) * (size_t)(a->type[1] - '0') : f.size;
     if (bytes != f.size - head) err_set(e, "%s: the header does not fit the %zu bytes of data", path, f.size - head);
     else if ((a->data = mem_alloc(bytes, 1, path, e))) {
       if (bytes) memcpy(a->data, f.data + head, bytes);

@@ -59,10 +59,9 @@ static bool load_images(struct gpu_device *d, struct err *e) {
     if (!cuda_check(c, r, "loading the kernels", e)) {
       int version = 0;
       c->driver_version(&version);
-      if (too_new(r))
-        err_add_context(e, "kernels/%s.cu, built with CUDA %s, does not load on %s, whose driver is for CUDA %d.%d; update the driver, or build with an older toolkit",
-                        gpu_images[i].name, gpu_images_cuda, d->name, version / 1000, version % 1000 / 10);
-      return err_context(e, "kernels/%s.cu", gpu_images[i].name);
+      if (!too_new(r)) return err_context(e, "kernels/%s.cu", gpu_images[i].name);
+      return err_context(e, "kernels/%s.cu, built with CUDA %s, does not load on %s, whose driver is for CUDA %d.%d; update the driver, or build with an older toolkit",
+                         gpu_images[i].name, gpu_images_cuda, d->name, version / 1000, version % 1000 / 10);
     }
     d->num_modules++;
   }

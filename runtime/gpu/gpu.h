@@ -68,6 +68,7 @@ struct gpu {
   cu_pointer embed, norm;              // fp16 [vocab, hidden]; fp32 [hidden]
   struct phi3_weights head;
   size_t plain_halfs, packed_rows;     // of the largest matrix: what cuBLAS needs room for
+  size_t own_scratch;                  // bytes of the work space without that
   cu_pointer parts, rope;              // half tiles of qkv; cos and sin
   int32_t max_positions;               // rows of the rope table
   int64_t page_halfs;                  // keys (or values) of one page and layer

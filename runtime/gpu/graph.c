@@ -49,8 +49,9 @@ static bool keep(struct gpu *g, const struct step *s, struct err *e) {
   const struct cuda *c = &g->d.cuda;
   cu_graph graph = NULL;
   cu_graph_exec exec = NULL;
-  bool ok = cuda_check(c, c->capture_end(g->d.stream, &graph), "ending the capture of the step", e) &&
-            cuda_check(c, c->graph_instantiate(&exec, graph, 0), "making the step's graph", e);
+  bool ended = cuda_check(c, c->capture_end(g->d.stream, &graph), "ending the capture of the step", e);
+  if (!ended) g->recording = RECORD_CAPTURE; // to be tried again before anything is freed
+  bool ok = ended && cuda_check(c, c->graph_instantiate(&exec, graph, 0), "making the step's graph", e);
   if (graph) c->graph_destroy(graph);
   if (!ok) return false;
   if (g->num_graphs == GPU_GRAPHS) drop(g, 0);

@@ -52,6 +52,7 @@ static void carve_scratch(struct gpu *g) {
   g->arrays = gpu_carve(s, g->at.bytes + logits * sizeof(uint64_t) + 16);
   g->tables = gpu_carve(s, rows * (size_t)g->table_stride * sizeof(int32_t));
   g->rope = gpu_carve(s, gpu_rope_bytes(c, g->max_positions));
+  g->own_scratch = s->used;
   if (!g->d.cublas.handle) return;
   g->d.plain = gpu_carve(s, g->plain_halfs * half);
   g->d.sums = gpu_carve(s, rows * g->packed_rows * sizeof(float));
@@ -65,9 +66,12 @@ static const char *size_text(size_t bytes, char out[SIZE_TEXT]) {
 }
 
 // What would fit into `left` bytes beside the weights; negative: the weights do not.
-static void advise(char *out, size_t size, const struct backend_options *o, int64_t left, size_t page, size_t scratch) {
-  long long tokens = left > (int64_t)scratch ? (long long)((size_t)left - scratch) / (long long)page * o->page_size : 0;
-  if (tokens > 0) snprintf(out, size, "%lld tokens would fit: --max-tokens %lld", tokens, tokens);
+static void advise(char *out, size_t size, const struct gpu *g, int64_t left, size_t page) {
+  const struct backend_options *o = &g->base.options;
+  int64_t scratch = (int64_t)g->scratch.used, own = (int64_t)g->own_scratch + (int64_t)page * o->num_pages;
+  long long tokens = left > scratch ? (left - scratch) / (int64_t)page * o->page_size : 0;
+  if (own <= left) snprintf(out, size, "--gemm own needs %.2f MB less and would fit", (double)(scratch - (int64_t)g->own_scratch) * 1e-6);
+  else if (tokens > 0) snprintf(out, size, "%lld tokens would fit: --max-tokens %lld", tokens, tokens);
   else if (left > (int64_t)page) snprintf(out, size, "the weights would fit, so use a --chunk smaller than %d, or --device cpu", o->max_rows);
   else snprintf(out, size, "the weights do not fit with any context; use a smaller model, a GPU with more memory, or --device cpu");
 }
@@ -79,7 +83,7 @@ static bool check_memory(struct gpu *g, size_t weights, size_t page, size_t scra
   if (!cuda_check(&g->d.cuda, g->d.cuda.mem_info(&free_bytes, &total), "asking for the device's memory", e)) return false;
   if (need <= free_bytes) return true;
   char fits[160], text[6][SIZE_TEXT];
-  advise(fits, sizeof fits, o, (int64_t)free_bytes - (int64_t)weights, page, scratch);
+  advise(fits, sizeof fits, g, (int64_t)free_bytes - (int64_t)weights, page);
   err_set(e, "%s has %s of memory free and %s are needed (weights %s, %d pages of %d tokens %s, work space %s): %s are missing; %s", g->d.name,
           size_text(free_bytes, text[0]), size_text(need, text[1]), size_text(weights, text[2]), o->num_pages, o->page_size, size_text(pages, text[3]),
           size_text(scratch, text[4]), size_text(need - free_bytes, text[5]), fits);

@@ -166,6 +166,11 @@ static void npy_round_trips(void **state) {
   assert_ok(file_write(path, "\x93NUMPY\x01\x00\x02\x00{}", 12, &e));
   assert_fails(npy_read(&a, path, &e), path);
   npy_free(&a);
+  // A shape of 2^65 + 1 elements: the product wraps around to the one that is there.
+  static const char huge[] = "\x93NUMPY\x01\x00\x4e\x00" "{'descr': '<f4', 'fortran_order': False, 'shape': (11806113, 409891, 7623851)}abcd";
+  assert_ok(file_write(path, huge, sizeof huge - 1, &e));
+  assert_fails(npy_read(&a, path, &e), "does not fit");
+  npy_free(&a);
   unlink(path);
 }
 

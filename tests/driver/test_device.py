@@ -1,5 +1,6 @@
 """What is said when --device cuda cannot be had: no driver, no GPU, one that is too old or too small; on drivers that are not there."""
 
+import json
 import os
 import re
 
@@ -80,6 +81,55 @@ class Device(DriverTest):
         # The work space of a long chunk is what is too much.
         says = self.cuda("--ids", " ".join(["1"] * 900), "--chunk", "900", says="are missing", FAKE_CUDA_FREE=int(weights + 1.5e6))
         self.assertIn("the weights would fit, so use a --chunk smaller than 900", says)
+
+    def test_weights_go_tensor_by_tensor(self):
+        """Of a model of eight layers the host holds one packed matrix at a time, beside the mapped file."""
+        if "PHI3_SANITIZED" in os.environ:
+            self.skipTest("a sanitizer's own memory is many times that")
+        model, peak = self.path("model"), self.path("peak")
+        self.phi3("synth", "--like", "phi-3-mini-4k", "--layers", 8, "--hidden", 1024, "--heads", 16, "--intermediate", 2752, "--vocab", 8000, model)
+        hidden, mlp, vocab, layers = 1024, 2752, 8000, 8
+        one = 2 * vocab * hidden  # the head: the largest matrix, in fp16
+        all_of_them = 2 * (hidden * (4 * hidden + 3 * mlp) * layers + 2 * vocab * hidden)
+        env = self.environment(os.path.join(FAKES, "fake_cuda_now"), FAKE_CUDA_PEAK=peak)
+        self.phi3("generate", "-m", model, "--ids", "1 2 3", "-n", 1, "--device", "cuda", env=env)
+        with open(peak, encoding="ascii") as f:
+            before, most = (1024 * int(v) for v in f.read().split())
+        self.assertGreater(most - before, one / 2)  # else this measures nothing
+        self.assertLess(most - before, one + 12e6)
+        self.assertGreater(all_of_them, 5 * one)
+
+    def test_values_beyond_fp16(self):
+        """bf16 reaches 3e38: what fp16 cannot hold is clamped, counted and told with the largest of them."""
+        model = self.path("model")
+        self.phi3("synth", "--like", "nano", "--layers", 1, "--type", "bf16", model)
+        file = os.path.join(model, "model.safetensors")
+        with open(file, "r+b") as f:
+            size = int.from_bytes(f.read(8), "little")
+            begin, end = json.loads(f.read(size))["model.layers.0.mlp.down_proj.weight"]["data_offsets"]
+            for n, bits in enumerate([0x4780, 0xC77F, 0x477F, 0xFF00]):  # 65536, -65280, 65280, -1.7e38
+                f.seek(8 + size + begin + 2 * n * 101)
+                f.write(bits.to_bytes(2, "little"))
+        env = self.environment(os.path.join(FAKES, "fake_cuda_now"))
+        told = self.phi3("generate", "-m", model, "--ids", "1 2", "-n", 1, "--device", "cuda", env=env).err
+        self.assertRegex(told, r"(?m)^2 of \d+ weights are beyond fp16's range \(up to 1\.7\d*e\+38\) and became its largest value, 65504$")
+        self.assertNotIn("fp16's range", self.phi3("generate", "-m", "nano", "--ids", "1 2", "-n", 1, "--device", "cuda", env=env).err)
+
+    def test_cublas(self):
+        self.refused(*ASK, "--device", "cpu", "--gemm", "cublas", says="--gemm cublas needs a GPU: use --device cuda, or --gemm own")
+        nowhere = {"PHI3_CUBLAS": "/nowhere/libcublas.so"}
+        says = self.cuda("--gemm", "cublas", says="cuBLAS: /nowhere/libcublas.so cannot be opened", **nowhere)
+        self.assertIn("install CUDA's libraries, or use --gemm own", says)
+        # Its work space is what does not fit.
+        driver = os.path.join(FAKES, "fake_cuda_now", "libcuda.so.1")
+        there = {"PHI3_CUBLAS": os.environ["FAKE_CUBLAS"], "PHI3_VGPU": driver}  # the driver's memory is where it multiplies
+        need = self.sizes(self.cuda(says="are missing", FAKE_CUDA_FREE=1000000))[1]
+        says = self.cuda("--gemm", "cublas", says="and would fit\n", FAKE_CUDA_FREE=int(need) + 20000, **there)
+        self.assertRegex(says, r": 0\.\d\d MB are missing; --gemm own needs 0\.\d\d MB less and would fit")
+        self.cuda("--gemm", "cublas", FAKE_CUDA_FREE=16000000, **there)
+        says = self.refused(*ASK, "--gemm", "cublas", says="--gemm cublas needs a GPU",
+                            env=self.environment(os.path.join(FAKES, "fake_cuda_now"), FAKE_CUDA_DEVICES=0)).err  # fmt: skip
+        self.assertIn("the NVIDIA driver finds no GPU", says)
 
     def test_auto_takes_the_processor(self):
         env = self.environment(os.path.join(FAKES, "fake_cuda_now"), FAKE_CUDA_CAPABILITY=70)

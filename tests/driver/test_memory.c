@@ -4,6 +4,7 @@
 #include "driver/compare.h"
 #include "driver/perplexity.h"
 #include "driver/trace.h"
+#include "runtime/base/json.h"
 #include "runtime/base/mem.h"
 #include "tests/test.h"
 #include <dirent.h>
@@ -37,15 +38,21 @@ static bool trace(const char *dir, struct err *e) {
 static bool bench(const char *dir, struct err *e) {
   struct bench_options o = {.new_tokens = TOKENS, .runs = 1, .sweep_runs = 1, .sweep_seconds = 1000, .no_roof = true};
   struct engine en = {0};
-  struct bench b = {.options = &o, .engine = &en, .command_line = "phi3 bench"};
-  struct ids prompts = {0}, outputs = {0};
+  struct bench b = {.options = &o, .engine = &en, .command_line = "phi3 bench", .subject.device = "cpu"};
+  struct ids prompts = {0}, outputs = {0}, batches = {0};
+  json_t *root = NULL;
   char path[128];
   snprintf(path, sizeof path, "%s/bench.json", dir);
-  bool ok = open_model(&en, &o.engine, &b.prompt, e) && ids_push(&prompts, 2, e) && ids_push(&outputs, 2, e) &&
-            bench_main(&b, e) && bench_sweep(&b, &prompts, &outputs, e) && bench_write_json(&b, path, e);
+  bool ok = open_model(&en, &o.engine, &b.prompt, e) && ids_push(&prompts, 2, e) && ids_push(&outputs, 2, e);
+  if (ok) bench_subject(&b, &en.model.config, &en.model);
+  ok = ok && bench_plan(&b, &prompts, &outputs, &batches, en.model.config.max_positions, e) && bench_main(&b, e) &&
+       bench_sweep(&b, e);
+  if (ok) ok = (root = bench_json(&b)) ? json_write_file(path, root, e) : err_no_memory(e, 0, "the JSON");
+  json_decref(root);
   bench_free(&b);
   ids_free(&prompts);
   ids_free(&outputs);
+  ids_free(&batches);
   engine_close(&en);
   return ok;
 }

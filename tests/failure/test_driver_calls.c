@@ -35,7 +35,7 @@ static bool gives_back(const char *function) {
 
 // What is wrong about the command's end with this call failing; NULL for nothing. *function: the one that failed, NULL when the command
 // made fewer calls.
-static char *one_failure(const char *line, bool json, const char *spec, const char **function) {
+static char *one_failure(const char *line, bool json, const char *spec, const char **function, int *harmless) {
   char *wrong = NULL;
   gpu.inject(spec);
   alarm(60); // a command that does not end ends the test
@@ -43,8 +43,9 @@ static char *one_failure(const char *line, bool json, const char *spec, const ch
   alarm(0);
   *function = gpu.failed();
   bool lost = strstr(spec, "lost") || strstr(spec, "launch"); // then nothing can be given back
-  // Giving back is the last thing, and its failure nobody's concern any more.
-  if (!*function || gives_back(*function)) {
+  // Giving back is the last thing, and its failure nobody's concern any more; nor is that of the two waits before it.
+  bool waited = *function && strcmp(*function, "cuStreamSynchronize") == 0 && r.code == EXIT_OK && (!json || is_json(r.out, r.out_len)) && ++*harmless <= 2;
+  if (!*function || waited || gives_back(*function)) {
     if (r.code != EXIT_OK && !*function && asprintf(&wrong, "failed by itself: %s", r.err) < 0) abort();
     if (*function && r.code != EXIT_OK) wrong = bad_failure(&r, line);
   } else {
@@ -62,14 +63,14 @@ static char *one_failure(const char *line, bool json, const char *spec, const ch
 
 // Call `step`, 2 step, ... of the command fails, each in the next of the ways.
 static void walk(const char *line, const char *const ways[2], int step) {
-  int calls = 0;
+  int calls = 0, harmless = 0;
   bool json = strstr(line, "--json") != NULL;
   const char *function = line;
   if (getenv("PHI3_TEST_QUICK")) step *= 11;
   for (int k = step; function; k += step) {
     char spec[64];
     snprintf(spec, sizeof spec, "all:%d:%s", k, ways[calls % 2]);
-    char *wrong = one_failure(line, json, spec, &function);
+    char *wrong = one_failure(line, json, spec, &function, &harmless);
     if (wrong) fail_msg("phi3 %s with VGPU_FAIL=%s (%s): %s", line, spec, function ? function : "no call", wrong);
     calls += function != NULL;
   }
@@ -104,10 +105,11 @@ static void bench_fails(void **state) {
 static void with_text(void **state) {
   (void)state;
   const char *function;
+  int harmless = 0;
   for (int k = 40; k < 400; k += 67) {
     char spec[32];
     snprintf(spec, sizeof spec, "all:%d:lost", k);
-    char *wrong = one_failure("generate --device vgpu -p Once -n 2", false, spec, &function);
+    char *wrong = one_failure("generate --device vgpu -p Once -n 2", false, spec, &function, &harmless);
     if (wrong) fail_msg("VGPU_FAIL=%s (%s): %s", spec, function ? function : "no call", wrong);
   }
 }

@@ -188,6 +188,17 @@ for kind, width in ("<f4", 4), ("<i8", 8), ("|u1", 1), ("<f2", 2):
 for i, text in enumerate(["1 2,3\n", "2147483647, 0", "-1", "cuMemAlloc:3", "all:17:lost,cuLaunchKernel:1:719,cuCtxCreate:2:oom"]):
     put("words", str(i), text)
 
+# ---- base files of phi3 perplexity: header, ids, records; the checksum is the target's ----
+
+for name, vocab, top in ("whole", 4, 4), ("top", 5, 2):
+    rows, tokens = 2, 3
+    data = b"PHI3BASE" + struct.pack("<6I4q", 1, vocab, 1, 8, top, 0, tokens, 4, 2, rows) + b"m".ljust(64, b"\0") + b"cpu".ljust(32, b"\0")
+    data += struct.pack("<3i", 1, 2, 3)
+    for _ in range(rows):
+        data += struct.pack("<3d", 1.5, 0.1, 0.7)
+        data += struct.pack(f"<{vocab}f", *range(vocab)) if top == vocab else struct.pack("<2i2f", 3, 1, 0.5, 0.25)
+    put("base", name, data)
+
 # ---- images and PTX ----
 
 for path in sorted(Path("tests/vgpu/data").glob("*.fatbin")):

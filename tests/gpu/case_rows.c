@@ -40,8 +40,8 @@ static struct outcome rmsnorm(const struct shape *s, uint64_t *seed, bool check,
   int32_t from[8];
   for (int32_t r = 0; r < s->rows; r++) from[r] = s->variant == 2 ? (int32_t)all - 1 - r : r;
   for (int64_t c = 0, r = s->rows - 1; r > 0 && c < n; c++) { // where the last row is small, epsilon counts
-    x[from[r] * n + c] *= 0x1p-9f;
-    add[r * n + c] *= 0x1p-9f;
+    x[from[r] * n + c] *= 0x1p-20f;
+    add[r * n + c] *= 0x1p-20f;
   }
   struct buffer bx = buffer_open(x, (size_t)(all * n) * 4), ba = buffer_open(add, (size_t)(s->rows * n) * 4), bg = buffer_open(gain, (size_t)n * 4),
                 bf = buffer_open(from, sizeof from), by = buffer_open(NULL, (size_t)(s->rows * ld) * 2);
