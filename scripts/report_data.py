@@ -34,8 +34,8 @@ class Results:
         for path in sorted(glob.glob(os.path.join(folder, "*.json"))):
             self.add(os.path.basename(path)[:-5], self.read(path))
         self.accuracy = {os.path.basename(p)[:-5]: self.read(p) for p in sorted(glob.glob(os.path.join(folder, "accuracy", "*.json")))}
-        self.mutants = next(iter(sorted(glob.glob(os.path.join(folder, "mutants.json")))), None)
-        self.mutants = self.read(self.mutants) if self.mutants else None
+        mutants = os.path.join(folder, "mutants.json")
+        self.mutants = self.read(mutants) if os.path.exists(mutants) else None
 
     @staticmethod
     def read(path):

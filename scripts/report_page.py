@@ -155,8 +155,11 @@ def accuracy_section(r):
         out.append("<p>Distributions of the next token over a text, against the reference. Gate: mean KL divergence at most 1e-4 nats, the same first choice for at least 99.5 %.</p>" + table(*rows))
     else:
         out.append(missing("The accuracy table is not here yet.", "scripts/accuracy.sh"))
-    if r.mutants and isinstance(r.mutants.get("rows") if isinstance(r.mutants, dict) else None, list):
-        out.append("<h3>Faults planted in the code, and who found them</h3>" + table(r.mutants["head"], [list(map(str, row)) for row in r.mutants["rows"]]))
+    if r.mutants:
+        head, rows = text.mutant_table(r.mutants)
+        caught = r.mutants["mutants"] - len(r.mutants["survivors"])
+        out.append(f"<h3>Faults planted in the code</h3><p>{caught} of {r.mutants['mutants']} were found by a test; <code>{svg.esc(r.mutants['command'])}</code> plants them.</p>")
+        out.append("<details><summary>each fault, and who found it</summary>" + table(head, rows) + "</details>")
     return "".join(out)
 
 

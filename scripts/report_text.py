@@ -114,6 +114,11 @@ def accuracy_table(files):
     return (["model", "device", "against", "tokens", "perplexity", "mean KL (nats)", "99th percentile", "same first choice", "gate"], rows) if rows else None
 
 
+def mutant_table(data):
+    rows = [[m["file"], m["breaks"], ", ".join(m["caught_by"]) or "**nothing**"] for m in data["table"]]
+    return ["file", "what it breaks", "found by"], rows
+
+
 def roof_table(data):
     rounds, roof = data["ceilings"], data["roof"]
 

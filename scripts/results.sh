@@ -21,7 +21,6 @@ build() {
 }
 phi3=build-results/phi3
 scratch=
-trap '[ -z "$scratch" ] || rm -rf "$scratch"' EXIT
 
 bench() { # name, options
   local name=$1
@@ -29,11 +28,12 @@ bench() { # name, options
   "$phi3" bench --json "results/$name.json" "$@"
 }
 
-# A checkpoint of random weights in a folder that goes away.
-random_model() { # options of phi3 synth; prints the path
-  [ -n "$scratch" ] || scratch=$(mktemp -d "${TMPDIR:-/tmp}/phi3-results.XXXXXX")
-  "$phi3" synth "$@" "$scratch/model" >&2
-  echo "$scratch/model"
+# A checkpoint of random weights, found by its name until the script ends.
+random_model() { # name, options of phi3 synth
+  scratch=$(mktemp -d "${TMPDIR:-/tmp}/phi3-results.XXXXXX")
+  trap 'rm -rf "$scratch"' EXIT # of the subshell that asked for it
+  "$phi3" synth "${@:2}" "$scratch/$1"
+  export PHI3_MODELS=$scratch
 }
 
 no_kernels() { ! "$phi3" generate --device vgpu --ids 1 -n 1 >/dev/null 2>&1; }
@@ -58,11 +58,10 @@ part() {
       "$phi3" bench -m smollm2 --roof --json results/smollm2-roof.json
       ;;
     phi3-mini)
-      random_model --like phi-3-mini-4k --layers 2 >/dev/null
-      (cd "$scratch" && ln -sfn model phi-3-mini-2-layers)
-      bench phi-3-mini-2-layers -m "$scratch/phi-3-mini-2-layers" --runs 3 --no-sweep
-      rm -rf "$scratch"
-      scratch=
+      (
+        random_model phi-3-mini-2-layers --like phi-3-mini-4k --layers 2
+        bench phi-3-mini-2-layers -m phi-3-mini-2-layers --runs 3 --no-sweep
+      )
       ;;
     t4)
       if no_kernels; then echo "results: t4: this build has no kernels for the virtual GPU; it needs nvcc" >&2; return; fi
@@ -74,9 +73,14 @@ part() {
       ;;
     accuracy) if [ -x scripts/accuracy.sh ]; then scripts/accuracy.sh; else echo "results: accuracy: there is no scripts/accuracy.sh" >&2; fi ;;
     cuda)
-      local model=phi-3-mini-4k-instruct
-      "$phi3" inspect -m "$model" >/dev/null 2>&1 || model=$(random_model --like phi-3-mini-4k)
-      bench cuda-phi-3-mini --device cuda -m "$model" --sweep-seconds 600
+      (
+        model=phi-3-mini-4k-instruct
+        if ! "$phi3" inspect -m "$model" >/dev/null 2>&1; then
+          model=phi-3-mini-random
+          random_model "$model" --like phi-3-mini-4k
+        fi
+        bench cuda-phi-3-mini --device cuda -m "$model" --sweep-seconds 600
+      )
       kernel_bench cuda cuda-kernels
       ;;
     transformers) PHI3=$phi3 scripts/compare_hf.sh -o results/smollm2-transformers.json ;;

@@ -199,10 +199,12 @@ class Report(DriverTest):
         value = {"value": 0.5, "standard_error": 0.1}
         against = {"model": "nano", "device": "cpu fp64", "mean_kl": {"value": 7e-8}, "kl_99_percent": 1.5e-6, "max_kl": 9e-6, "same_top": {"value": 0.9975}}
         data = {**MACHINE, "model": "nano", "device": "vgpu fp16", "counted": 3165, "perplexity": value, "against": against, "passes": True}
-        root = self.folder(nano=bench(), accuracy__nano=data)
+        fault = {"name": "x", "file": "kernels/a.cu", "breaks": "a gain is left out", "caught_by": {"gpu_kernels": ["agree"]}}
+        mutants = {"command": "scripts/mutants.py", "mutants": 2, "survivors": ["y"], "table": [fault, {**fault, "caught_by": {}}]}
+        root = self.folder(nano=bench(), accuracy__nano=data, mutants=mutants)
         self.run_report(*root)
         page = self.read("results", "report.html")
-        for wanted in ["vgpu fp16", "7e-08", "99.75 %"]:
+        for wanted in ["vgpu fp16", "7e-08", "99.75 %", "1 of 2 were found", "a gain is left out", "<strong>nothing</strong>"]:
             self.assertIn(wanted, page)
 
     def test_bad_files(self):
