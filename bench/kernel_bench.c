@@ -25,7 +25,7 @@ static const char help[] =
     "  --seed N                of the random inputs; default 1\n"
     "  -h, --help              this text\n"
     "  --benchmark_filter=RE, --benchmark_format=console|json|csv, --benchmark_out=FILE, --benchmark_repetitions=N, ...\n"
-    "                          of Google Benchmark; kernel_bench --help --benchmark_help shows all\n\n"
+    "                          of Google Benchmark; names are those of --list with the device before and more behind\n\n"
     "Examples:\n"
     "  kernel_bench --device vgpu --published --json results/t4-kernels.json\n"
     "  kernel_bench --device cuda --benchmark_filter=gate_up --benchmark_repetitions=5\n"
@@ -82,10 +82,16 @@ static bool set_flag(struct options *o, const char *name) {
   return flag != NULL;
 }
 
+// Google Benchmark would answer with its own.
+static bool wants_help(int argc, char **argv) {
+  for (int i = 1; i < argc; i++)
+    if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) return true;
+  return false;
+}
+
 // -1 to go on, else the exit code.
 static int parse(struct options *o, int argc, char **argv) {
   for (int i = 1; i < argc; i++) {
-    if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) return fputs(help, stdout), EXIT_OK;
     if (set_flag(o, argv[i])) continue;
     char *equals = strchr(argv[i], '='), name[32];
     snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - argv[i]) : (int)strlen(argv[i]), argv[i]);
@@ -179,6 +185,7 @@ int main(int argc, char **argv) {
   struct options o = {.device = -1, .memory = "both", .blocks = 0, .samples = 30, .seed = 1};
   struct err e = {0}, no_gpu;
   struct kernel_report report = {0};
+  if (wants_help(argc, argv)) return fputs(help, stdout), EXIT_OK;
   if (!report_open(&report, argc, argv, &e)) return failure(&e);
   gb_init(&argc, argv, report_shown);
   int code = parse(&o, argc, argv);

@@ -112,7 +112,6 @@ static json_t *shares_json(const struct bench_device *d, const struct measuremen
 static void add_launch(json_t *to, const struct bench_device *d, const struct measurement *m) {
   static const char *const keys[] = {"estimate", extra_key};
   json_object_update(to, m->launch);
-  json_object_del(to, "kernel");
   for (int i = 0; i < 2; i++) {
     json_t *t = json_object_get(to, keys[i]);
     if (!t) continue;

@@ -40,7 +40,7 @@ bool profile_write_json(const struct profile *p, const struct profile_rows *r, c
   json_t *phases = json_array();
   for (int decode = 0; decode < (p->steps ? 2 : 1); decode++) json_array_append_new(phases, phase_json(p, r, decode));
   json_t *root = json_pack("{s:s, s:s, s:s, s:o, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i}, s:i, s:I, s:I, s:o}", "format", "phi3-profile 1", "device", p->device, "kind",
-                           p->estimate ? "estimate" : "measurement", "model", json_or_null(json_string(p->engine->model.path)), "shape", "layers", p->layers, "hidden", c->hidden_size, "heads",
+                           p->estimate ? "estimate" : "measurement", "model", json_or_null(json_string(origin_model(p->engine->model.path))), "shape", "layers", p->layers, "hidden", c->hidden_size, "heads",
                            c->num_heads, "kv_heads", c->num_kv_heads, "head_dim", c->head_dim, "intermediate", c->intermediate_size, "vocab", c->vocab_size, "layers_run",
                            p->layers_run, "prompt_tokens", (json_int_t)p->prompt_tokens, "decode_steps", (json_int_t)p->steps, "phases", phases);
   if (root && p->estimate)

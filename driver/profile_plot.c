@@ -1,11 +1,12 @@
 // The roofline plot: a plain SVG, drawn here so that the program needs no other. Horizontal: operations per byte of DRAM; vertical: TFLOP/s; both
 // logarithmic. A kernel below a roof could be faster by as much as it is lower.
 #include "driver/profile.h"
+#include "driver/origin.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 960, HEIGHT = 620, LEFT = 80, RIGHT = 250, TOP = 70, BOTTOM = 70 };
+enum { WIDTH = 960, HEIGHT = 620, LEFT = 80, RIGHT = 250, TOP = 70, BOTTOM = 70, MOST_POINTS = 64 };
 static const double least_x = 0.1, most_x = 4096, least_y = 0.01, most_y = 100;
 static const char *const colours[] = {"#D55E00", "#0072B2"}; // prefill, decode: apart for colour-blind eyes too (Okabe and Ito)
 
@@ -67,18 +68,47 @@ static int32_t make_points(const struct profile *p, const struct profile_rows *r
     if (row->ideal.operations <= 0 || bytes <= 0 || row->us <= 0) continue;
     struct point *to = &out[n++];
     *to = (struct point){row->ideal.operations / bytes, row->ideal.operations / row->us * 1e-6, row->us / profile_total(r, row->decode).us, row->decode, ""};
-    snprintf(to->label, sizeof to->label, "%s (%s), %.0f %%", profile_op_names[row->op], gpu_kernel_name(row->kernel) + strlen("phi3_"), 100 * to->share);
+    snprintf(to->label, sizeof to->label, to->share < 0.005 ? "%s (%s), < 1 %%" : "%s (%s), %.0f %%", profile_op_names[row->op], gpu_kernel_name(row->kernel) + strlen("phi3_"),
+             100 * to->share);
   }
   qsort(out, (size_t)n, sizeof *out, by_share);
   return n;
 }
 
-// Numbers stand at the points, the words beside the plot: kernels of one step lie close together.
+struct place {
+  double x, y;
+};
+
+// Numbers keep off each other: kernels of one step lie close together.
+static struct place free_place(const struct point *q, const struct place *taken, int32_t count) {
+  static const struct place away[] = {{0, 0}, {26, -14}, {26, 8}, {-26, -14}, {-26, 8}, {44, -3}, {-44, -3}, {26, -32}, {26, 26}, {-26, -32}, {-26, 26}, {62, -20}};
+  struct place p = {0, 0};
+  for (size_t i = 0; i < sizeof away / sizeof *away; i++) {
+    bool clear = true;
+    p = (struct place){at_x(q->x) + away[i].x, at_y(q->y) + away[i].y};
+    for (int32_t j = 0; j < count && clear; j++) clear = fabs(p.x - taken[j].x) > 17 || fabs(p.y - taken[j].y) > 12;
+    if (clear) break;
+  }
+  return p;
+}
+
+static void draw_numbers(FILE *f, const struct point *points, int32_t n) {
+  struct place taken[MOST_POINTS];
+  for (int32_t i = 0; i < n; i++) {
+    struct place p = taken[i] = free_place(&points[i], taken, i);
+    char number[16];
+    fprintf(f, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#999\" stroke-width=\"0.7\"/>\n", at_x(points[i].x), at_y(points[i].y), p.x, p.y);
+    snprintf(number, sizeof number, "%d", i + 1);
+    text(f, p.x, p.y + 4, "text-anchor=\"middle\" font-size=\"11\" font-weight=\"bold\" stroke=\"white\" stroke-width=\"3\" paint-order=\"stroke\"", number);
+  }
+}
+
+// The words stand beside the plot.
 static void draw_points(FILE *f, const struct profile *p, const struct point *points, int32_t n) {
   double y = TOP + 10;
   for (int32_t i = 0; i < n; i++) {
     const struct point *q = &points[i];
-    char number[16], label[100];
+    char label[100];
     if (i == 0 || q->decode != points[i - 1].decode) {
       snprintf(label, sizeof label, q->decode ? "Decode step" : "Prefill of %lld tokens", (long long)p->prompt_tokens);
       y += i ? 14 : 0;
@@ -89,8 +119,6 @@ static void draw_points(FILE *f, const struct profile *p, const struct point *po
     }
     fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\" fill=\"%s\" fill-opacity=\"0.45\" stroke=\"%s\"/>\n", at_x(q->x), at_y(q->y), 5 + 14 * sqrt(q->share),
             colours[q->decode], colours[q->decode]);
-    snprintf(number, sizeof number, "%d", i + 1);
-    text(f, at_x(q->x), at_y(q->y) + 4, "text-anchor=\"middle\" font-size=\"11\" font-weight=\"bold\"", number);
     snprintf(label, sizeof label, "%d  %s", i + 1, q->label);
     text(f, WIDTH - RIGHT + 14, y, "font-size=\"10.5\"", label);
     y += 16;
@@ -98,13 +126,13 @@ static void draw_points(FILE *f, const struct profile *p, const struct point *po
 }
 
 static void draw(FILE *f, const struct profile *p, const struct profile_rows *r) {
-  struct point points[64];
-  int32_t n = make_points(p, r, points, 64);
+  struct point points[MOST_POINTS];
+  int32_t n = make_points(p, r, points, MOST_POINTS);
   char title[300];
   fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\" font-size=\"13\" fill=\"#222\">\n", WIDTH, HEIGHT,
           WIDTH, HEIGHT);
   fprintf(f, "<rect width=\"%d\" height=\"%d\" fill=\"white\"/>\n", WIDTH, HEIGHT);
-  snprintf(title, sizeof title, "%s: kernels under the roofs of a Tesla T4", p->engine->model.path);
+  snprintf(title, sizeof title, "%s: kernels under the roofs of a Tesla T4", origin_model(p->engine->model.path));
   text(f, LEFT, 28, "font-size=\"17\" font-weight=\"bold\"", title);
   snprintf(title, sizeof title, "%s; a circle's area grows with the kernel's share of its phase's time",
            p->estimate ? "estimated by the virtual GPU, not measured" : "measured between events; bytes are the least possible");
@@ -113,6 +141,7 @@ static void draw(FILE *f, const struct profile *p, const struct profile_rows *r)
   for (int i = 0; i < T4_ROOFS; i++)
     if (p->estimate || strstr(p->device, "T4")) draw_roof(f, &t4_roofs[i], i > 0);
   draw_points(f, p, points, n);
+  draw_numbers(f, points, n);
   fprintf(f, "</svg>\n");
 }
 

@@ -143,7 +143,7 @@ class KernelBench(unittest.TestCase):
         self.needs_vgpu()
         with tempfile.TemporaryDirectory() as folder:
             file = os.path.join(folder, "kernels.json")
-            done = self.run_bench(*VGPU, "--benchmark_filter=rope_rows/rows:1/", "--json", file, code=1, env={"VGPU_FAIL": "cuLaunchKernel:1"})
+            done = self.run_bench(*VGPU, "--benchmark_filter=rope_rows/rows:1/", "--json", file, code=1, env={"VGPU_FAIL": "cuLaunchKernel:1:oom"})
             self.assertEqual(os.listdir(folder), [])
         self.assertIn("ERROR OCCURRED", done.stdout + done.stderr)
         self.assertIn("phi3_rope_rows", done.stdout + done.stderr)

@@ -134,7 +134,7 @@ class Profile(DriverTest):
         self.assertNotIn("Decode", out)
 
     def test_a_launch_that_fails(self):
-        r = self.phi3("profile", "--device", "vgpu", "--json", self.path("p.json"), "--prompt-tokens", "5", code=1, env={**os.environ, "VGPU_FAIL": "cuLaunchKernel:5"})
+        r = self.phi3("profile", "--device", "vgpu", "--json", self.path("p.json"), "--prompt-tokens", "5", code=1, env={**os.environ, "VGPU_FAIL": "cuLaunchKernel:5:oom"})
         self.assertIn("phi3_", r.err)
         self.assertEqual(self.files(), [])
 
