@@ -1,5 +1,6 @@
 // phi3 bench: how long generation takes with the key-value cache and without it.
 #include "driver/bench.h"
+#include "driver/origin.h"
 #include "driver/synth.h"
 #include "runtime/base/json.h"
 #include "runtime/base/mem.h"
@@ -238,19 +239,6 @@ static bool run(struct bench *b, const struct lists *l, bool *regressed, struct 
   return write_files(b, regressed, e);
 }
 
-static char *join(int argc, char **argv, struct err *e) {
-  size_t len = 5;
-  for (int i = 0; i < argc; i++) len += strlen(argv[i]) + 3;
-  char *text = mem_alloc(len + 1, 1, "the command line", e), *p = text;
-  if (!text) return NULL;
-  p = stpcpy(p, "phi3");
-  for (int i = 0; i < argc; i++) {
-    bool plain = argv[i][0] && !argv[i][strcspn(argv[i], " \t\n\"'$`\\*?<>|&;()")];
-    p = stpcpy(stpcpy(stpcpy(stpcpy(p, " "), plain ? "" : "'"), argv[i]), plain ? "" : "'");
-  }
-  return text;
-}
-
 static int check_usage(const struct command *c, const struct bench_options *o, const struct arguments *args) {
   bool virtual = o->engine.device == DEVICE_VGPU;
   if (o->prompt.text && o->prompt.ids) return usage_error(c, "give either --prompt or --ids, not both");
@@ -304,7 +292,7 @@ int cmd_bench(int argc, char **argv) {
   }
   if (code < 0) {
     catch_interrupts();
-    char *line = join(argc, argv, &e);
+    char *line = origin_command_line(argc, argv, &e);
     struct bench b = {.options = &o, .engine = &en, .command_line = line};
     bool ok = line && run(&b, &lists, &regressed, &e);
     code = finish(&c, &o, ok, regressed, &e);

@@ -1,5 +1,6 @@
 // What follows from samples: means, quantiles, bandwidth, and what is known of a model before it runs.
 #include "driver/bench.h"
+#include "driver/origin.h"
 #include "runtime/base/mem.h"
 #include <math.h>
 #include <stdlib.h>
@@ -90,7 +91,7 @@ void bench_subject(struct bench *b, const struct config *c, const struct model *
   *s = (struct subject){.layers = c->num_layers, .window = c->sliding_window, .device = device};
   snprintf(s->architecture, sizeof s->architecture, "%s", c->architecture);
   shape_subject(s, c);
-  snprintf(s->name, sizeof s->name, "%s", m ? m->path : c->name);
+  snprintf(s->name, sizeof s->name, "%s", origin_model(m ? m->path : c->name));
   snprintf(s->type, sizeof s->type, "%s", m ? dtype_info(m->layers[0].qkv.parts[0].tensor->type)->name : "F16");
   if (m) s->weight_bytes = m->weight_bytes;
   if (m && cpu) s->pass_bytes = (double)weight_bytes_per_pass(m);

@@ -1,31 +1,8 @@
 // The raw figures of `phi3 bench`, with what is needed to make them again.
 #include "driver/bench.h"
+#include "driver/origin.h"
 #include "runtime/base/json.h"
 #include <math.h>
-#include <time.h>
-
-#ifdef __clang__
-static const char compiler[] = __VERSION__; // begins with "Clang"
-#else
-static const char compiler[] = "gcc " __VERSION__;
-#endif
-
-// Jansson knows no text that is not UTF-8.
-static json_t *text_json(const char *text) {
-  json_t *j = json_string(text);
-  return j ? j : json_null();
-}
-
-static json_t *machine_json(const struct bench *b) {
-  const struct machine *m = &b->machine;
-  return json_pack("{s:o, s:i, s:I, s:I, s:o}", "cpu", text_json(m->cpu), "cores", m->cores, "memory_bytes",
-                   (json_int_t)m->memory_bytes, "cache_bytes", (json_int_t)m->cache_bytes, "os", text_json(m->os));
-}
-
-static json_t *build_json(void) {
-  return json_pack("{s:s, s:s, s:s, s:s}", "version", PHI3_VERSION, "commit", phi3_commit, "compiler", compiler, "type",
-                   PHI3_BUILD_TYPE);
-}
 
 static json_t *number_json(double v) { return isfinite(v) ? json_real(v) : json_null(); }
 
@@ -33,11 +10,12 @@ static json_t *known_json(double v) { return v > 0 ? json_real(v) : json_null();
 
 static json_t *model_json(const struct bench *b) {
   const struct subject *s = &b->subject;
-  return json_pack("{s:o, s:s, s:o, s:I, s:I, s:I, s:s}", "path", text_json(s->name), "architecture", s->architecture,
-                   "name",
-                   text_json(b->estimator ? estimator_config(b->estimator)->name : b->engine->model.config.name),
-                   "parameters", (json_int_t)s->parameters, "weight_bytes", (json_int_t)s->weight_bytes,
-                   "weight_bytes_per_pass", (json_int_t)s->pass_bytes, "type", s->type);
+  return json_pack(
+      "{s:o, s:s, s:o, s:I, s:I, s:I, s:s}", "path", json_or_null(json_string(s->name)), "architecture",
+      s->architecture, "name",
+      json_or_null(json_string(b->estimator ? estimator_config(b->estimator)->name : b->engine->model.config.name)),
+      "parameters", (json_int_t)s->parameters, "weight_bytes", (json_int_t)s->weight_bytes, "weight_bytes_per_pass",
+      (json_int_t)s->pass_bytes, "type", s->type);
 }
 
 static json_t *settings_json(const struct bench *b) {
@@ -59,13 +37,14 @@ static json_t *reading_json(const struct nvml_reading *r) {
 static json_t *card_json(const struct bench *b) {
   const struct subject *s = &b->subject;
   if (!s->card[0]) return json_null();
-  json_t *j = json_pack("{s:o, s:o}", "name", text_json(s->card), "memory_bytes_per_second", known_json(s->roof));
+  json_t *j = json_pack("{s:o, s:o}", "name", json_or_null(json_string(s->card)), "memory_bytes_per_second",
+                        known_json(s->roof));
   if (b->estimator) json_object_set_new(j, "memory", json_string(estimate_memory[0]));
   if (!b->nvml.functions) return j;
   const struct nvml_card *c = &b->nvml.card;
-  json_object_update_new(j, json_pack("{s:o, s:o, s:i, s:i, s:o, s:o}", "driver", text_json(c->driver), "watts_limit",
-                                      number_json(c->watts_limit), "max_sm_mhz", c->max_sm_mhz, "max_memory_mhz",
-                                      c->max_memory_mhz, "before", reading_json(&b->before), "after",
+  json_object_update_new(j, json_pack("{s:o, s:o, s:i, s:i, s:o, s:o}", "driver", json_or_null(json_string(c->driver)),
+                                      "watts_limit", number_json(c->watts_limit), "max_sm_mhz", c->max_sm_mhz,
+                                      "max_memory_mhz", c->max_memory_mhz, "before", reading_json(&b->before), "after",
                                       reading_json(&b->after)));
   return j;
 }
@@ -162,7 +141,7 @@ static void add_estimate(json_t *root, const struct bench *b) {
 }
 
 static void add_points(json_t *root, const struct bench *b) {
-  json_object_set_new(root, "prompt", b->prompt_text ? text_json(b->prompt_text) : json_null());
+  json_object_set_new(root, "prompt", b->prompt_text ? json_or_null(json_string(b->prompt_text)) : json_null());
   json_object_set_new(root, "prompt_ids", ids_json(&b->prompt));
   json_object_set_new(root, "experiment", point_json(b, &b->main, true));
   json_t *sweep = json_array();
@@ -172,15 +151,15 @@ static void add_points(json_t *root, const struct bench *b) {
 
 json_t *bench_json(const struct bench *b) {
   json_use_mem();
-  char date[32];
-  time_t now = time(NULL);
-  struct tm utc;
-  strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-  json_t *root =
-      json_pack("{s:o, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "command", text_json(b->command_line), "date", date,
-                "estimate", b->estimator != NULL, "build", build_json(), "machine", machine_json(b), "card",
-                card_json(b), "model", model_json(b), "settings", settings_json(b), "ceilings", rounds_json(b));
-  if (!root) return NULL;
+  json_t *root = origin_json(b->command_line);
+  json_t *rest = json_pack("{s:b, s:o, s:o, s:o, s:o}", "estimate", b->estimator != NULL, "card", card_json(b), "model",
+                           model_json(b), "settings", settings_json(b), "ceilings", rounds_json(b));
+  if (!root || !rest || json_object_update(root, rest) != 0) {
+    json_decref(root);
+    json_decref(rest);
+    return NULL;
+  }
+  json_decref(rest);
   if (b->estimator) add_estimate(root, b);
   if (!b->options->roof) return add_points(root, b), root;
   json_object_set_new(root, "roof",

@@ -1,5 +1,6 @@
 // Layers by operations, coloured by the NMSE's power of ten: a self-contained SVG for light and dark pages.
 #include "driver/compare.h"
+#include "driver/origin.h"
 #include "runtime/base/file.h"
 #include <math.h>
 #include <stdlib.h>
@@ -74,7 +75,7 @@ static void draw_heads(FILE *f, const struct compare *c) {
           compare_backend_name(c->lockstep->b, b), compare_backend_name(c->lockstep->a, a));
   fprintf(f, "<text x=\"12\" y=\"50\" class=\"s\">%lld tokens, feed %s; red frames are past their gate: ",
           (long long)c->ids.count, c->options->feed == FEED_REFERENCE ? "reference" : "own");
-  draw_text(f, c->en.model.path);
+  draw_text(f, origin_model(c->en.model.path));
   fprintf(f, "</text>\n<text x=\"%d\" y=\"%d\" class=\"h\">attention_in</text>\n", LEFT + CELL_WIDTH * 3 / 2, TOP - 24);
   for (int i = 0; i < COLUMNS; i++)
     fprintf(f, "<text x=\"%d\" y=\"%d\" class=\"h\">%s</text>\n", LEFT + i * CELL_WIDTH + CELL_WIDTH / 2, TOP - 8,

@@ -12,7 +12,8 @@
 namespace {
 
 constexpr int THREADS = 1024, BINS = 256;
-// 2^26: distances up to 64, where a weight is 0, resolved below an fp32 logit's last place
+// 2^26: distances up to 64, where a weight is 0. Logits / temperature nearer to each other than 2^-26 are a tie, which the
+// lower id leads: their weights are the same to eight digits.
 constexpr float RANK_SCALE = 67108864.0f;
 constexpr float WEIGHT_SCALE = 1099511627776.0f; // 2^40: 2^23 tokens' sum fits 64 bits
 

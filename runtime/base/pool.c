@@ -7,12 +7,12 @@
 
 enum { MAX_THREADS = 256, SPINS = 4000 };
 
-// Each thread has a range of neighbouring pieces, so that it walks through memory in order, and helps the others when its own are
-// taken. A piece is taken by counting its range's `left` down. Whoever has taken one may read the loop's fields: they change only
-// when all pieces are finished. A worker that comes late finds nothing left and touches nothing, so that nobody waits for a thread
-// that got no time.
+// Each thread has a range of neighbouring pieces, so that it walks through memory in order, and helps the others when
+// its own are taken. A piece is taken by counting its range's `left` down. Whoever has taken one may read the loop's
+// fields: they change only when all pieces are finished. A worker that comes late finds nothing left and touches
+// nothing, so that nobody waits for a thread that got no time.
 struct range {
-  atomic_llong left; // pieces not yet taken
+  atomic_llong left;                     // pieces not yet taken
   char alone[64 - sizeof(atomic_llong)]; // in its cache line
 };
 
@@ -45,7 +45,9 @@ static void relax(void) {
 #endif
 }
 
-static int64_t range_begin(const struct pool *p, int index) { return p->pieces / p->threads * index + p->pieces % p->threads * index / p->threads; }
+static int64_t range_begin(const struct pool *p, int index) {
+  return p->pieces / p->threads * index + p->pieces % p->threads * index / p->threads;
+}
 
 static void take_range(struct pool *p, int index, int thread) {
   atomic_llong *counter = &p->ranges[index].left;
@@ -68,7 +70,8 @@ static void take_pieces(struct pool *p, int thread) {
   for (int i = 0; i < p->threads; i++) take_range(p, (thread + i) % p->threads, thread);
 }
 
-// Waits until a loop was begun after the `seen`-th. A short spin first: in decoding the next loop comes within microseconds.
+// Waits until a loop was begun after the `seen`-th. A short spin first: in decoding the next loop comes within
+// microseconds.
 static bool wait_for_work(struct pool *p, unsigned *seen) {
   for (int i = 0; i < SPINS && atomic_load(&p->loops) == *seen; i++) relax();
   if (atomic_load(&p->loops) == *seen) {

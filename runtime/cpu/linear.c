@@ -32,10 +32,14 @@ int32_t linear_panel(int32_t count) { return count <= 64 ? 32 : LINEAR_PANEL; }
 
 static void find_rows(const struct matrix *w, int64_t first, int32_t count, struct weight_row *rows) {
   for (int32_t o = 0; o < count;) {
-    struct weight_row row;
-    int32_t run = (int32_t)matrix_rows(w, first + o, count - o, &row.data, &row.type);
-    int64_t bytes = run > 1 ? dtype_row_bytes(row.type, w->cols) : 0;
-    for (; run > 0; run--, row.data = (const char *)row.data + bytes) rows[o++] = row;
+    const void *data;
+    enum dtype type;
+    int32_t run = (int32_t)matrix_rows(w, first + o, count - o, &data, &type);
+    int64_t bytes = run > 1 ? dtype_row_bytes(type, w->cols) : 0;
+    for (int32_t i = 0; i < run; i++, o++) {
+      rows[o].data = (const char *)data + i * bytes;
+      rows[o].type = type;
+    }
   }
 }
 

@@ -116,7 +116,7 @@ class Device(DriverTest):
         self.assertNotIn("fp16's range", self.phi3("generate", "-m", "nano", "--ids", "1 2", "-n", 1, "--device", "cuda", env=env).err)
 
     def test_cublas(self):
-        self.refused(*ASK, "--device", "cpu", "--gemm", "cublas", says="--gemm cublas needs a GPU; use --gemm own")
+        self.refused(*ASK, "--device", "cpu", "--gemm", "cublas", says="--gemm cublas needs a GPU: use --device cuda, or --gemm own")
         nowhere = {"PHI3_CUBLAS": "/nowhere/libcublas.so"}
         says = self.cuda("--gemm", "cublas", says="cuBLAS: /nowhere/libcublas.so cannot be opened", **nowhere)
         self.assertIn("install CUDA's libraries, or use --gemm own", says)

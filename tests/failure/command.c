@@ -9,7 +9,8 @@ static const struct {
   const char *name;
   int (*run)(int argc, char **argv);
 } commands[] = {{"generate", cmd_generate}, {"chat", cmd_chat},         {"trace", cmd_trace},
-                {"bench", cmd_bench},       {"tokenize", cmd_tokenize}, {"inspect", cmd_inspect}};
+                {"bench", cmd_bench},       {"tokenize", cmd_tokenize}, {"inspect", cmd_inspect},
+                {"compare", cmd_compare},   {"perplexity", cmd_perplexity}};
 
 enum { MAX_WORDS = 32 };
 

@@ -40,9 +40,32 @@ WRAP(ssize_t, write, (int fd, const void *p, size_t n), (fd, p, n), -1, ENOSPC)
 WRAP(int, close, (int fd), (fd), (__real_close(fd), -1), EIO) // Linux closes it all the same
 WRAP(int, rename, (const char *from, const char *to), (from, to), -1, EIO)
 WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), -1, ENOSPC)
-WRAP(FILE *, fopen, (const char *path, const char *mode), (path, mode), NULL, EMFILE)
-WRAP(size_t, fwrite, (const void *p, size_t size, size_t n, FILE *f), (p, size, n, f), 0, ENOSPC)
-WRAP(int, fclose, (FILE *f), (f), (__real_fclose(f), EOF), ENOSPC)
+
+size_t __real_fwrite(const void *p, size_t size, size_t n, FILE *f);
+size_t __wrap_fwrite(const void *p, size_t size, size_t n, FILE *f);
+size_t __wrap_fwrite(const void *p, size_t size, size_t n, FILE *f) {
+  if (fileno(f) <= STDERR_FILENO) return __real_fwrite(p, size, n, f); // in memory, or where a real failure leaves a mark that main looks for
+  return fails("fwrite", ENOSPC) ? 0 : __real_fwrite(p, size, n, f);
+}
+
+static FILE *read_stream; // opened for reading
+
+FILE *__real_fopen(const char *path, const char *mode);
+FILE *__wrap_fopen(const char *path, const char *mode);
+FILE *__wrap_fopen(const char *path, const char *mode) {
+  if (fails(mode[0] == 'r' ? "fopen to read" : "fopen", EMFILE)) return NULL;
+  FILE *f = __real_fopen(path, mode);
+  if (mode[0] == 'r') read_stream = f;
+  return f;
+}
+
+int __real_fclose(FILE *f);
+int __wrap_fclose(FILE *f);
+int __wrap_fclose(FILE *f) {
+  bool fail = fails(f == read_stream ? "fclose of what was read" : "fclose", ENOSPC);
+  int r = __real_fclose(f);
+  return fail ? EOF : r;
+}
 
 static void note_running(bool running) { counting = running; }
 
@@ -79,8 +102,7 @@ static void walk(const char *command, int files, int least) {
     if (wrong) fail_msg("phi3 %s, call %ld (%s): %s", line, k, failed ? failed : "none", wrong);
     if (left != (r.code == EXIT_OK ? files : 0)) fail_msg("phi3 %s, call %ld (%s): code %d and %d files: %s", line, k, failed ? failed : "none", r.code, left, r.err);
     if (r.code == EXIT_OK && strstr(line, "--json") && !files && !is_json(r.out, r.out_len)) fail_msg("phi3 %s, call %ld (%s): no JSON", line, k, failed);
-    bool asks_machine = strncmp(command, "bench", 5) == 0; // reads what it is, with stdio
-    bool may = failed && (strcmp(failed, "close") == 0 || strcmp(failed, "fopen") == 0 || (asks_machine && strcmp(failed, "fclose") == 0));
+    bool may = failed && (strcmp(failed, "close") == 0 || strstr(failed, "read"));
     if (failed && r.code == EXIT_OK && !may) fail_msg("phi3 %s, call %ld (%s) failed and nobody noticed", line, k, failed);
     harmless += failed && r.code == EXIT_OK;
     result_free(&r);
@@ -102,6 +124,9 @@ static void writing(void **state) {
   (void)state;
   walk("trace --device cpu -t 1 -m " MODEL " --ids 1,2,3 --dump %s", 6, 20);
   walk("bench --device cpu -t 1 -m " MODEL " --ids 1,2,3 -n 2 --runs 1 --no-sweep --no-roof --json %s/b.json", 1, 10);
+  walk("perplexity --device cpu -t 1 -m " MODEL " --ids 1,2,3,4,5 --save-base %s/base", 1, 10);
+  walk("compare --a cpu:fp64 --b cpu -t 1 -m " MODEL " --ids 1,2,3 -n 1 --json %s/c.json", 1, 10);
+  walk("compare --a cpu:fp64 --b cpu -t 1 -m " MODEL " --ids 1,2,3 -n 1 --heatmap %s/c.svg", 1, 10);
 }
 
 int main(void) {

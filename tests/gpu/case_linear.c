@@ -9,17 +9,21 @@ enum { POSITIONS = 40, PAGE = 16, SEQS = 3, MAX_ROWS = 144 };
 struct shape {
   int32_t rows, k, features; // features: of the output; qkv makes its own from heads
   int32_t heads, kv_heads, head_dim, rotary;
-  bool outliers;
+  enum { PLAIN, OUTLIERS, LIMITS } inputs; // LIMITS: every fifth at fp16's largest value, and many an output passes it
 };
 
-static const struct shape few[] = {{1, 32, 16, 2, 1, 32, 32, false},    {8, 1056, 40, 2, 2, 24, 24, true},   {3, 31, 7, 3, 1, 8, 8, false},
-                                   {5, 1024, 17, 1, 1, 96, 96, false},  {7, 2081, 95, 4, 2, 32, 12, true},   {2, 8200, 33, 2, 1, 80, 40, false},
-                                   {1, 3072, 193, 2, 2, 96, 96, true},  {1, 5000, 9, 1, 1, 128, 128, false}};
-static const struct shape some[] = {{9, 32, 16, 2, 1, 32, 32, false}, {16, 1025, 47, 3, 3, 24, 20, true}, {13, 96, 1, 1, 1, 64, 64, false}, {16, 3104, 65, 2, 1, 96, 96, false}};
-static const struct shape fused[] = {{1, 32, 16, 2, 1, 32, 32, false}, {2, 1056, 40, 2, 2, 24, 24, true}, {1, 3072, 95, 2, 2, 96, 96, true}, {2, 40, 7, 3, 1, 8, 8, false},
-                                     {2, 1000, 9, 1, 1, 32, 16, false}}; // a row that ends within a turn of the norm's chains, and no large value that hides it
-static const struct shape many[] = {{17, 32, 16, 2, 1, 32, 32, false},   {128, 64, 128, 2, 2, 24, 24, true},   {129, 1056, 130, 3, 1, 96, 96, false},
-                                    {33, 2049, 127, 4, 2, 32, 12, true}, {127, 31, 129, 2, 1, 80, 40, false},  {130, 40, 7, 3, 1, 8, 8, false}};
+static const struct shape few[] = {{1, 32, 16, 2, 1, 32, 32, PLAIN},    {8, 1056, 40, 2, 2, 24, 24, OUTLIERS},   {3, 31, 7, 3, 1, 8, 8, PLAIN},
+                                   {5, 1024, 17, 1, 1, 96, 96, PLAIN},  {7, 2081, 95, 4, 2, 32, 12, OUTLIERS},   {2, 8200, 33, 2, 1, 80, 40, PLAIN},
+                                   {1, 3072, 193, 2, 2, 96, 96, OUTLIERS},  {1, 5000, 9, 1, 1, 128, 128, PLAIN},
+                                   {4, 96, 40, 2, 1, 32, 32, LIMITS}};
+static const struct shape some[] = {{9, 32, 16, 2, 1, 32, 32, PLAIN}, {16, 1025, 47, 3, 3, 24, 20, OUTLIERS}, {13, 96, 1, 1, 1, 64, 64, PLAIN}, {16, 3104, 65, 2, 1, 96, 96, PLAIN},
+                                    {9, 96, 40, 2, 1, 32, 32, LIMITS}};
+static const struct shape fused[] = {{1, 32, 16, 2, 1, 32, 32, PLAIN}, {2, 1056, 40, 2, 2, 24, 24, OUTLIERS}, {1, 3072, 95, 2, 2, 96, 96, OUTLIERS}, {2, 40, 7, 3, 1, 8, 8, PLAIN},
+                                     {2, 96, 40, 2, 1, 32, 32, LIMITS},
+                                     {2, 1000, 9, 1, 1, 32, 16, PLAIN}}; // a row that ends within a turn of the norm's chains, and no large value that hides it
+static const struct shape many[] = {{17, 32, 16, 2, 1, 32, 32, PLAIN},   {128, 64, 128, 2, 2, 24, 24, OUTLIERS},   {129, 1056, 130, 3, 1, 96, 96, PLAIN},
+                                    {33, 2049, 127, 4, 2, 32, 12, OUTLIERS}, {127, 31, 129, 2, 1, 80, 40, PLAIN},  {130, 40, 7, 3, 1, 8, 8, PLAIN},
+                                    {20, 96, 40, 2, 1, 32, 32, LIMITS}};
 
 static const struct shape *shapes_of(enum gpu_kernel k, int *n) {
   if (k >= KERNEL_unpack_rows) return *n = sizeof some / sizeof *some, some;
@@ -94,17 +98,19 @@ static void make_inputs(struct work *w, uint64_t *seed) {
   w->ldx = (s->k + 31) / 32 * 32;
   w->w = random_halfs(seed, w->w_rows, s->k, s->k, 1 / sqrt(s->k), false);
   if (w->norm) {
-    w->residual = random_floats(seed, (int64_t)s->rows * s->k, 1, s->outliers);
+    w->residual = random_floats(seed, (int64_t)s->rows * s->k, 1, s->inputs == OUTLIERS);
     w->gain = random_floats(seed, s->k, 1, false);
+    for (int64_t i = 0; i < s->k && s->inputs == LIMITS; i += 5) w->gain[i] = i % 2 ? -70000 : 70000;
     w->x = calloc((size_t)(s->rows * w->ldx), sizeof *w->x);
     for (int64_t r = 0; r < s->rows; r++) { // the rounding to fp16 is part of the contract
       double sum = 0;
       for (int64_t i = 0; i < s->k; i++) sum += (double)w->residual[r * s->k + i] * w->residual[r * s->k + i];
       for (int64_t i = 0; i < s->k; i++)
-        w->x[r * w->ldx + i] = f32_to_f16((float)(w->residual[r * s->k + i] / sqrt(sum / s->k + 1e-5) * w->gain[i]));
+        w->x[r * w->ldx + i] = f32_to_f16((float)saturated(w->residual[r * s->k + i] / sqrt(sum / s->k + 1e-5) * w->gain[i]));
     }
   } else {
-    w->x = random_halfs(seed, s->rows, s->k, w->ldx, 1, s->outliers);
+    w->x = random_halfs(seed, s->rows, s->k, w->ldx, 1, s->inputs == OUTLIERS);
+    for (int64_t i = 0; i < s->rows * s->k && s->inputs == LIMITS; i += 5) w->x[i / s->k * w->ldx + i % s->k] = i % 2 ? 0xfbff : 0x7bff;
   }
   w->y = calloc((size_t)(s->rows * w->w_rows), sizeof *w->y);
   for (int64_t r = 0; r < s->rows; r++)
@@ -192,7 +198,7 @@ static void check_qkv(const struct work *w, const uint16_t *q, const uint16_t *k
         measure_add(&m, f16_to_f32(values[head + c * PAGE + slot]), saturated(w->y[r * w->w_rows + (s->heads + s->kv_heads + h) * dim + c]));
       }
   }
-  measure_check(&m, 1e-6, !w->norm, what);
+  measure_check(&m, 1e-6, !w->norm && s->inputs != LIMITS, what); // at the limit most outputs are exact, and rounding costs the others alone
   int64_t poisoned = 0;
   for (int64_t i = 0; i < pages * s->kv_heads * PAGE * dim; i++) poisoned += (keys[i] == 0xffff) + (values[i] == 0xffff);
   if (poisoned != 2 * pages * s->kv_heads * PAGE * dim - written) fail_msg("%s: wrote into slots of other tokens", what);
@@ -209,7 +215,7 @@ static void check_plain(const struct work *w, const void *out, const char *what)
       else measure_add(&m, ((const float *)out)[at], y[f] + (w->epilogue == EPILOGUE_ADD ? (double)w->before[at] : 0));
     }
   // With the norm inside, a value may round to the other fp16 neighbour than the reference's.
-  measure_check(&m, w->epilogue == EPILOGUE_SILU || w->norm ? 1e-6 : 1e-11, w->epilogue == EPILOGUE_SILU && !w->norm, what);
+  measure_check(&m, w->epilogue == EPILOGUE_SILU || w->norm ? 1e-6 : 1e-11, w->epilogue == EPILOGUE_SILU && !w->norm && s->inputs != LIMITS, what);
 }
 
 // The same rows among many, which another kernel serves: the same bits.
@@ -275,7 +281,7 @@ struct outcome case_linear(enum gpu_kernel k, int shape, uint64_t seed, bool che
   make_order(&w);
   make_inputs(&w, &seed);
   make_step(&w, &seed);
-  w.before = random_floats(&seed, (int64_t)w.s.rows * w.s.features, 1, w.s.outliers);
+  w.before = random_floats(&seed, (int64_t)w.s.rows * w.s.features, 1, w.s.inputs == OUTLIERS);
   make_parameters(&w);
   if (k == KERNEL_unpack_rows) {
     struct outcome o = unpack(&w, check, what);

@@ -21,7 +21,7 @@ INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 // Memory is asked for the next four rows, or those AHEAD bytes on, while these are summed: the processor's own
 // prefetcher follows four streams only when each is longer than a page. Of long rows each stream asks for its
 // successor; short rows are asked for in the order in which they lie.
-enum { AHEAD = 4096, LONG_ROW = 4096 };
+enum { AHEAD = 12288, LONG_ROW = 4096 };
 
 struct prefetch {
   int64_t ahead;        // from the rows' first byte to what is asked for while it is summed
