@@ -292,7 +292,7 @@ int cmd_bench(int argc, char **argv) {
   }
   if (code < 0) {
     catch_interrupts();
-    char *line = origin_command_line(argc, argv, &e);
+    char *line = origin_command_line("phi3", argc, argv, &e);
     struct bench b = {.options = &o, .engine = &en, .command_line = line};
     bool ok = line && run(&b, &lists, &regressed, &e);
     code = finish(&c, &o, ok, regressed, &e);
