@@ -12,7 +12,7 @@ enum { NEED_MAJOR = 7, NEED_MINOR = 5, NEED_DRIVER = 11080 };
 const char *gpu_kernel_name(enum gpu_kernel k) { return names[k]; }
 
 static bool check_images(struct err *e) {
-  return gpu_num_images > 0 || err_set(e, "this build has no GPU kernels, because there was no nvcc; install the CUDA toolkit (11.8 or later) and build again, or "
+  return gpu_num_images > 0 || err_set(e, "this build has no GPU kernels, because nvcc was not found or PHI3_CUDA was off; install the CUDA toolkit (11.8 or later) and build again, or "
                                           "use --device cpu");
 }
 

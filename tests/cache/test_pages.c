@@ -60,6 +60,38 @@ static void sharing_copies_on_write(void **state) {
   pages_free(&p);
 }
 
+// Two are as shared as three are.
+static void a_page_of_two_is_copied(void **state) {
+  (void)state;
+  struct pages p;
+  struct sequence a = {0}, b = {0};
+  assert_ok(pages_init(&p, PAGES, PAGE, &e));
+  grow(&a, &p, PAGE - 1);
+  assert_ok(sequence_share(&b, &a, PAGE - 2, &p, &e));
+  struct page_copy copy = grow(&b, &p, 1);
+  assert_int_equal(copy.from, a.block_table[0]);
+  assert_int_not_equal(a.block_table[0], b.block_table[0]);
+  sequence_free(&a, &p);
+  sequence_free(&b, &p);
+  pages_free(&p);
+}
+
+// With a window of 4 and pages of 4, a sequence cut to 7 tokens sees the keys from 4 on, one cut to 6 those from 3 on, whose page is gone.
+static void going_back_ends_where_the_window_did(void **state) {
+  (void)state;
+  enum { WINDOW = 4 };
+  struct pages p;
+  struct sequence s = {0};
+  assert_ok(pages_init(&p, PAGES, PAGE, &e));
+  grow(&s, &p, 2 * PAGE + 1);
+  sequence_evict(&s, &p, WINDOW);
+  assert_int_equal(s.first_block, 1);
+  assert_fails(sequence_truncate(&s, &p, 6, WINDOW, &e), "cannot go back");
+  assert_ok(sequence_truncate(&s, &p, 7, WINDOW, &e));
+  sequence_free(&s, &p);
+  pages_free(&p);
+}
+
 static void a_full_cache_says_so_and_changes_nothing(void **state) {
   (void)state;
   struct pages p;
@@ -171,6 +203,7 @@ static void every_allocation_may_fail(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_page_of_two_is_copied),     cmocka_unit_test(going_back_ends_where_the_window_did),
       cmocka_unit_test(sharing_copies_on_write),     cmocka_unit_test(a_full_cache_says_so_and_changes_nothing),
       cmocka_unit_test(eviction_follows_the_window), cmocka_unit_test(truncation_never_resurrects),
       cmocka_unit_test(random_work_keeps_the_books), cmocka_unit_test(every_allocation_may_fail)};

@@ -6,7 +6,7 @@ static struct err e;
 
 static void the_reason_is_told(void **state) {
   (void)state;
-  static const char says[] = "this build has no GPU kernels, because there was no nvcc; install the CUDA toolkit (11.8 or later) and build again, or use --device cpu";
+  static const char says[] = "this build has no GPU kernels, because nvcc was not found or PHI3_CUDA was off; install the CUDA toolkit (11.8 or later) and build again, or use --device cpu";
   struct model m;
   struct backend_options o = {.threads = 1, .page_size = 16, .num_pages = 4, .max_rows = 8, .max_logits = 1};
   assert_int_equal(gpu_num_images, 0);

@@ -80,6 +80,26 @@ static void candidates_have_the_exact_distribution(void **state) {
   }
 }
 
+// Four equal logits have a quarter each, exactly: what a limit just reaches, and who comes first.
+static void limits_that_are_just_reached(void **state) {
+  (void)state;
+  struct sampler s;
+  const float logits[4] = {1, 1, 1, 1};
+  struct sampler_options o = sampler_greedy();
+  o.temperature = 1;
+  o.top_p = 0.5f;
+  assert_ok(sampler_init(&s, 4, &o, &e));
+  assert_int_equal(sampler_candidates(&s, logits, NULL, 0, &e), 2);
+  assert_int_equal(s.candidates[0].id, 0);
+  assert_int_equal(s.candidates[1].id, 1);
+  sampler_free(&s);
+  o.top_p = 1;
+  o.min_p = 1;
+  assert_ok(sampler_init(&s, 4, &o, &e));
+  assert_int_equal(sampler_candidates(&s, logits, NULL, 0, &e), 4);
+  sampler_free(&s);
+}
+
 static void draws_follow_the_distribution(void **state) {
   (void)state;
   enum { DRAWS = 200000 };
@@ -198,6 +218,7 @@ static void every_allocation_may_fail(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(candidates_have_the_exact_distribution),
+                                     cmocka_unit_test(limits_that_are_just_reached),
                                      cmocka_unit_test(draws_follow_the_distribution),
                                      cmocka_unit_test(the_same_seed_draws_the_same),
                                      cmocka_unit_test(greedy_takes_the_first_largest_and_refuses_nan),

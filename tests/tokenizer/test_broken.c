@@ -125,6 +125,14 @@ static void lenient(void **state) {
   assert_int_equal(ids.count, 1); // as it was
   ids_free(&ids);
   tokenizer_close(t);
+  // A word that is a piece, though no merges lead to it.
+#define UNREACHED "\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4},\"merges\":[\"a b\"]"
+  assert_ok(t = open_text(WITH(UNREACHED ",\"ignore_merges\":true", ""), &e));
+  assert_ids(t, "abc", 3, false, (const int32_t[]){4}, 1);
+  tokenizer_close(t);
+  assert_ok(t = open_text(WITH(UNREACHED, ""), &e));
+  assert_ids(t, "abc", 3, false, (const int32_t[]){3, 2}, 2);
+  tokenizer_close(t);
   assert_ok(t = open_text(WITH("\"vocab\":{},\"merges\":[]", ""), &e));
   assert_ids(t, "ab", 2, true, NULL, 0);
   tokenizer_close(t);
