@@ -52,14 +52,23 @@ static bool on_id(void *ctx, int32_t id) {
   return !interrupted();
 }
 
-static bool timing_init(struct timing *t, int64_t runs, int64_t tokens, struct err *e) {
+bool timing_init(struct timing *t, int64_t runs, int64_t tokens, struct err *e) {
   *t = (struct timing){.capacity = runs, .tokens = tokens};
-  return (t->at = mem_alloc((size_t)(runs * tokens), sizeof *t->at, "the samples", e)) != NULL;
+  t->at = mem_alloc((size_t)(runs * tokens), sizeof *t->at, "the samples", e);
+  if (t->at) t->joules = mem_alloc((size_t)runs, sizeof *t->joules, "the samples", e);
+  return t->joules != NULL;
+}
+
+static void timing_free(struct timing *t) {
+  mem_free(t->at);
+  mem_free(t->joules);
 }
 
 void point_free(struct point *p) {
-  mem_free(p->cached.at);
-  mem_free(p->uncached.at);
+  timing_free(&p->cached);
+  timing_free(&p->uncached);
+  timing_free(&p->paper_cached);
+  timing_free(&p->paper_uncached);
   ids_free(&p->ids);
   *p = (struct point){0};
 }
@@ -70,6 +79,8 @@ void bench_free(struct bench *b) {
   mem_free(b->sweep);
   mem_free(b->rounds);
   ids_free(&b->prompt);
+  nvml_close(&b->nvml);
+  estimator_close(b->estimator);
 }
 
 bool bench_prompt(const struct bench *b, int64_t count, struct ids *out, struct err *e) {
@@ -93,43 +104,61 @@ static bool check_ids(struct point *p, const struct ids *ids, enum kind kind, st
   return true;
 }
 
-// Adds a sample to `t`.
-static bool run_once(struct bench *b, struct point *p, const struct ids *prompt, enum kind kind, struct timing *t,
-                     struct meter *m, struct err *e) {
-  double n = (double)t->tokens, start = now_seconds();
-  m->kind = kind;
-  m->start = start;
-  m->done = 0;
-  m->work = kind == UNCACHED ? n * (double)prompt->count + n * (n + 1) / 2 : n;
+// One generation of one sequence: when each token was there, and its ids.
+static bool generate_one(struct bench *b, const struct ids *prompt, struct timing *t, struct meter *m, struct ids *ids,
+                         struct err *e) {
   struct recorder r = {.meter = m, .at = t->at + t->runs * t->tokens, .prompt = prompt->count};
   struct generate_options o = {
       .max_new = t->tokens, .ignore_end = true, .sampler = sampler_greedy(), .on_id = on_id, .ctx = &r};
   struct session session;
   struct generated g = {0};
-  session_init(&session, &b->engine->forward, kind == CACHED, (int32_t)b->options->engine.chunk);
+  session_init(&session, &b->engine->forward, m->kind == CACHED, (int32_t)b->options->engine.chunk);
   r.start = now_seconds();
   bool ok = generate(&session, NULL, prompt->data, prompt->count, &o, &g, e);
   session_free(&session);
-  meter_clear(m);
   if (ok && g.finish == FINISH_CANCELLED) ok = err_set(e, "interrupted");
   if (ok && g.ids.count != t->tokens)
     ok = err_set(e, "%lld of %lld tokens were generated", (long long)g.ids.count, (long long)t->tokens);
-  if (ok) ok = check_ids(p, &g.ids, kind, e);
-  generated_free(&g);
+  if (ok) *ids = g.ids;
+  else generated_free(&g);
+  return ok;
+}
+
+static double joules_now(const struct bench *b) { return b->nvml.functions ? nvml_read(&b->nvml).joules : NAN; }
+
+// Adds a sample to `t`.
+static bool run_once(struct bench *b, struct point *p, const struct ids *prompt, enum kind kind, struct timing *t,
+                     struct meter *m, struct err *e) {
+  double n = (double)t->tokens, before = joules_now(b);
+  struct ids ids = {0};
+  m->kind = kind;
+  m->start = now_seconds();
+  m->done = 0;
+  m->work = kind == UNCACHED ? n * (double)prompt->count + n * (n + 1) / 2 : n;
+  bool ok = p->batch > 1 ? bench_batch(b, p, prompt, t->at + t->runs * t->tokens, &ids, e)
+                         : generate_one(b, prompt, t, m, &ids, e);
+  meter_clear(m);
+  t->joules[t->runs] = joules_now(b) - before;
+  if (ok) ok = check_ids(p, &ids, kind, e);
+  ids_free(&ids);
   t->runs += ok;
   return ok;
 }
 
+// Batches are decoded with the cache alone.
+static int kinds_of(const struct bench *b, const struct point *p) {
+  return b->options->no_uncached || p->batch > 1 ? 1 : NUM_KINDS;
+}
+
 static bool warm(struct bench *b, struct point *p, const struct ids *prompt, int64_t runs, struct meter *m,
                  struct err *e) {
-  int kinds = b->options->no_uncached ? 1 : NUM_KINDS;
-  for (int kind = CACHED; kind < kinds; kind++) {
+  for (int kind = CACHED; kind < kinds_of(b, p); kind++) {
     struct timing t;
     bool ok = timing_init(&t, 1, p->new_tokens, e);
     m->after = kind == UNCACHED ? (double)runs * m->known[CACHED] : 0;
     if (ok) ok = run_once(b, p, prompt, (enum kind)kind, &t, m, e);
     m->known[kind] = ok ? t.at[t.tokens - 1] : 0;
-    mem_free(t.at);
+    timing_free(&t);
     if (!ok) return false;
   }
   return true;
@@ -139,7 +168,7 @@ bool bench_point(struct bench *b, struct point *p, const char *name, int64_t run
                  struct err *e) {
   struct meter m = {.name = name, .runs = runs, .visible = isatty(STDERR_FILENO)};
   struct ids prompt = {0};
-  int kinds = b->options->no_uncached ? 1 : NUM_KINDS;
+  int kinds = kinds_of(b, p);
   struct timing *timings[NUM_KINDS] = {&p->cached, &p->uncached};
   bool ok = bench_prompt(b, p->prompt_tokens, &prompt, e) && (!warm_up || warm(b, p, &prompt, runs, &m, e));
   for (int kind = CACHED; ok && kind < kinds; kind++) ok = timing_init(timings[kind], runs, p->new_tokens, e);
@@ -155,27 +184,9 @@ bool bench_point(struct bench *b, struct point *p, const char *name, int64_t run
 }
 
 bool bench_main(struct bench *b, struct err *e) {
-  b->main = (struct point){.prompt_tokens = b->prompt.count, .new_tokens = b->options->new_tokens};
-  return bench_point(b, &b->main, "experiment", b->options->runs, true, 0, e);
-}
-
-struct summary summarize(const double *x, int64_t n, int64_t stride) {
-  struct summary s = {.n = n};
-  for (int64_t i = 0; i < n; i++) s.mean += x[i * stride] / (double)n;
-  for (int64_t i = 0; i < n; i++) s.sd += (x[i * stride] - s.mean) * (x[i * stride] - s.mean);
-  s.sd = n > 1 ? sqrt(s.sd / (double)(n - 1)) : 0;
-  return s;
-}
-
-struct summary timing_seconds(const struct timing *t) {
-  return summarize(t->at + t->tokens - 1, t->runs, t->tokens);
-}
-
-struct summary timing_first(const struct timing *t) {
-  return summarize(t->at, t->runs, t->tokens);
-}
-
-double timing_rate(const struct timing *t) {
-  double seconds = timing_seconds(t).mean - timing_first(t).mean;
-  return seconds > 0 ? (double)(t->tokens - 1) / seconds : 0;
+  b->main = (struct point){.prompt_tokens = b->prompt.count, .new_tokens = b->options->new_tokens, .batch = 1};
+  if (b->nvml.functions) b->before = nvml_read(&b->nvml);
+  bool ok = bench_point(b, &b->main, "experiment", b->options->runs, true, 0, e);
+  if (b->nvml.functions) b->after = nvml_read(&b->nvml);
+  return ok;
 }

@@ -17,7 +17,7 @@ struct compare_greedy {
   int64_t agreed; // tokens
   bool differ;    // the next one is another
   int32_t a, b;
-  float margin;   // by which a prefers its own
+  float margin; // by which a prefers its own
 };
 
 struct compare {
@@ -57,8 +57,10 @@ const char *compare_line_name(const struct compare_line *l, char out[COMPARE_NAM
 const char *compare_backend_name(const struct backend *b, char out[COMPARE_NAME]);
 
 bool compare_print(const struct compare *c, const struct compare_line *lines, int64_t count, struct err *e);
-bool compare_write_json(const struct compare *c, const struct compare_line *lines, int64_t count, const char *path, struct err *e);
-bool compare_write_heatmap(const struct compare *c, const struct compare_line *lines, int64_t count, const char *path, struct err *e);
+bool compare_write_json(const struct compare *c, const struct compare_line *lines, int64_t count, const char *path,
+                        struct err *e);
+bool compare_write_heatmap(const struct compare *c, const struct compare_line *lines, int64_t count, const char *path,
+                           struct err *e);
 
 // a's logits against those of a file.
 struct compare_golden_options {

@@ -18,26 +18,34 @@ static double element(const struct npy *a, int64_t i) {
   return (double)f16_to_f32(((const uint16_t *)a->data)[i]);
 }
 
-static bool read_rows(struct golden *g, const struct compare *c, const struct compare_golden_options *o, struct err *e) {
+static bool read_rows(struct golden *g, const struct compare *c, const struct compare_golden_options *o,
+                      struct err *e) {
   bool ok = true;
   if (o->rows && !parse_ids(o->rows, &g->at, e)) return err_context(e, "--golden-rows");
   for (int64_t i = 0; ok && !o->rows && i < g->rows; i++) ok = ids_push(&g->at, (int32_t)i, e);
   if (!ok) return false;
-  if (g->at.count != g->rows) return err_set(e, "%s has %lld rows, --golden-rows names %lld", o->path, (long long)g->rows, (long long)g->at.count);
+  if (g->at.count != g->rows)
+    return err_set(e, "%s has %lld rows, --golden-rows names %lld", o->path, (long long)g->rows,
+                   (long long)g->at.count);
   for (int64_t i = 0; i < g->rows; i++)
-    if (g->at.data[i] >= c->ids.count) return err_set(e, "%s: row %lld is of position %d, but there are %lld tokens", o->path, (long long)i, g->at.data[i], (long long)c->ids.count);
+    if (g->at.data[i] >= c->ids.count)
+      return err_set(e, "%s: row %lld is of position %d, but there are %lld tokens", o->path, (long long)i,
+                     g->at.data[i], (long long)c->ids.count);
   return true;
 }
 
-static bool open_golden(struct golden *g, const struct compare *c, const struct compare_golden_options *o, struct err *e) {
+static bool open_golden(struct golden *g, const struct compare *c, const struct compare_golden_options *o,
+                        struct err *e) {
   if (!npy_read(&g->file, o->path, e)) return false;
   const struct npy *a = &g->file;
   bool floats = strcmp(a->type, "f4") == 0 || strcmp(a->type, "f8") == 0 || strcmp(a->type, "f2") == 0;
-  if (!floats || a->dims < 1 || npy_count(a) < 1) return err_set(e, "%s holds no logits: expected an array [rows, columns] of f2, f4 or f8", o->path);
+  if (!floats || a->dims < 1 || npy_count(a) < 1)
+    return err_set(e, "%s holds no logits: expected an array [rows, columns] of f2, f4 or f8", o->path);
   g->columns = a->shape[a->dims - 1];
   g->rows = npy_count(a) / g->columns; // [rows, columns], and [1, rows, columns] as PyTorch has it
   if (g->columns > c->en.model.config.vocab_size)
-    return err_set(e, "%s has %lld columns, but the vocabulary is %d", o->path, (long long)g->columns, c->en.model.config.vocab_size);
+    return err_set(e, "%s has %lld columns, but the vocabulary is %d", o->path, (long long)g->columns,
+                   c->en.model.config.vocab_size);
   return read_rows(g, c, o, e);
 }
 
@@ -89,14 +97,17 @@ static bool run_ids(struct compare *c, const struct golden *g, float *logits, st
 
 static bool judge(const struct totals *t, const struct golden *g, const char *path, double limit, struct err *e) {
   if (t->num_bad)
-    return err_set(e, "%lld logits are not finite, the first at position %lld, id %lld: the file has %g, the model %g", (long long)t->num_bad, (long long)t->bad.position,
-                   (long long)t->bad.channel, (double)t->bad.a, (double)t->bad.b);
+    return err_set(e, "%lld logits are not finite, the first at position %lld, id %lld: the file has %g, the model %g",
+                   (long long)t->num_bad, (long long)t->bad.position, (long long)t->bad.channel, (double)t->bad.a,
+                   (double)t->bad.b);
   double error = t->error == 0 ? 0 : sqrt(t->error / t->reference);
   printf("Golden      %s: %lld rows of %lld logits\n", path, (long long)g->rows, (long long)g->columns);
-  printf("Error       %.3g relative (gate: %.3g); largest %.3g at position %lld, id %lld: golden %g, here %g\n", error, limit,
-         fabs((double)t->worst.b - (double)t->worst.a), (long long)t->worst.position, (long long)t->worst.channel, (double)t->worst.a, (double)t->worst.b);
+  printf("Error       %.3g relative (gate: %.3g); largest %.3g at position %lld, id %lld: golden %g, here %g\n", error,
+         limit, fabs((double)t->worst.b - (double)t->worst.a), (long long)t->worst.position,
+         (long long)t->worst.channel, (double)t->worst.a, (double)t->worst.b);
   printf("Same top    %lld of %lld rows\n", (long long)t->same_top, (long long)g->rows);
-  return error <= limit || err_set(e, "%s: the logits' relative error is %.3g, past the gate of %.3g", path, error, limit);
+  return error <= limit ||
+         err_set(e, "%s: the logits' relative error is %.3g, past the gate of %.3g", path, error, limit);
 }
 
 bool compare_golden(struct compare *c, const struct compare_golden_options *o, struct err *e) {
@@ -106,7 +117,9 @@ bool compare_golden(struct compare *c, const struct compare_golden_options *o, s
   int64_t chunk = a->chunk < c->ids.count ? a->chunk : c->ids.count;
   float *logits = NULL;
   bool ok = open_golden(&g, c, o, e) && engine_start(&c->en, a, c->ids.count, 1, (int32_t)chunk, e);
-  if (ok) ok = (logits = mem_alloc((size_t)chunk * (size_t)c->en.model.config.vocab_size, sizeof *logits, "the logits; use a smaller --chunk", e)) != NULL;
+  if (ok)
+    ok = (logits = mem_alloc((size_t)chunk * (size_t)c->en.model.config.vocab_size, sizeof *logits,
+                             "the logits; use a smaller --chunk", e)) != NULL;
   ok = ok && run_ids(c, &g, logits, &t, e);
   if (ok) {
     char name[COMPARE_NAME];

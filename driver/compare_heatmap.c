@@ -1,10 +1,19 @@
 // Layers by operations, coloured by the NMSE's power of ten: a self-contained SVG for light and dark pages.
 #include "driver/compare.h"
+#include "driver/origin.h"
 #include "runtime/base/file.h"
 #include <math.h>
 #include <stdlib.h>
 
-enum { LEFT = 96, TOP = 96, CELL_WIDTH = 92, CELL_HEIGHT = 24, GAP = 12, COLUMNS = POINT_MLP_OUT - POINT_QUERY + 1, LEGEND = 64 };
+enum {
+  LEFT = 96,
+  TOP = 96,
+  CELL_WIDTH = 92,
+  CELL_HEIGHT = 24,
+  GAP = 12,
+  COLUMNS = POINT_MLP_OUT - POINT_QUERY + 1,
+  LEGEND = 64
+};
 
 static const double least_power = -16, largest_power = 0; // of ten
 
@@ -23,7 +32,8 @@ static void colour(double nmse, char out[8]) {
 static void place(const struct compare_line *l, int32_t layers, int *x, int *y) {
   int row = l->layer, column = (int)l->point - POINT_QUERY, shift = GAP;
   if (l->point == POINT_EMBED) row = -1, column = 0, shift = 0;
-  if (l->point == POINT_NORM || l->point == POINT_LOGITS) row = layers, column = (int)l->point - POINT_NORM, shift = 2 * GAP;
+  if (l->point == POINT_NORM || l->point == POINT_LOGITS)
+    row = layers, column = (int)l->point - POINT_NORM, shift = 2 * GAP;
   *x = LEFT + column * CELL_WIDTH;
   *y = TOP + (row + 1) * CELL_HEIGHT + shift;
 }
@@ -38,10 +48,14 @@ static void draw_cell(FILE *f, const struct compare_line *l, int32_t layers) {
     else snprintf(text, sizeof text, "%.0e", l->nmse);
   }
   bool whole = !compare_point_in_layer(l->point);
-  fprintf(f, "<g><title>%s: NMSE %.3g, gate %.3g</title><rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"3\" fill=\"%s\"%s/>", compare_line_name(l, name), l->nmse,
-          l->gate, x + 1, y + 1, CELL_WIDTH - 2, CELL_HEIGHT - 2, fill, l->passes ? "" : " stroke=\"#c00000\" stroke-width=\"3\"");
-  fprintf(f, "<text x=\"%d\" y=\"%d\" class=\"v\"%s>%s%s%s</text></g>\n", x + CELL_WIDTH / 2, y + 16, l->cell->num_bad ? " fill=\"#ffffff\"" : "", whole ? compare_point_names[l->point] : "",
-          whole ? " " : "", text);
+  fprintf(f,
+          "<g><title>%s: NMSE %.3g, gate %.3g</title><rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"3\" "
+          "fill=\"%s\"%s/>",
+          compare_line_name(l, name), l->nmse, l->gate, x + 1, y + 1, CELL_WIDTH - 2, CELL_HEIGHT - 2, fill,
+          l->passes ? "" : " stroke=\"#c00000\" stroke-width=\"3\"");
+  fprintf(f, "<text x=\"%d\" y=\"%d\" class=\"v\"%s>%s%s%s</text></g>\n", x + CELL_WIDTH / 2, y + 16,
+          l->cell->num_bad ? " fill=\"#ffffff\"" : "", whole ? compare_point_names[l->point] : "", whole ? " " : "",
+          text);
 }
 
 static void draw_text(FILE *f, const char *text) {
@@ -54,15 +68,21 @@ static void draw_text(FILE *f, const char *text) {
 }
 
 static void draw_heads(FILE *f, const struct compare *c) {
-  static const char *const heads[COLUMNS] = {"query", "keys", "values", "attention", "attention_out", "mlp_in", "mlp_out"};
+  static const char *const heads[COLUMNS] = {"query",         "keys",   "values", "attention",
+                                             "attention_out", "mlp_in", "mlp_out"};
   char a[COMPARE_NAME], b[COMPARE_NAME];
-  fprintf(f, "<text x=\"12\" y=\"28\" class=\"t\">%s against %s, layer by operation: NMSE</text>\n", compare_backend_name(c->lockstep->b, b), compare_backend_name(c->lockstep->a, a));
-  fprintf(f, "<text x=\"12\" y=\"50\" class=\"s\">%lld tokens, feed %s; red frames are past their gate: ", (long long)c->ids.count, c->options->feed == FEED_REFERENCE ? "reference" : "own");
-  draw_text(f, c->en.model.path);
+  fprintf(f, "<text x=\"12\" y=\"28\" class=\"t\">%s against %s, layer by operation: NMSE</text>\n",
+          compare_backend_name(c->lockstep->b, b), compare_backend_name(c->lockstep->a, a));
+  fprintf(f, "<text x=\"12\" y=\"50\" class=\"s\">%lld tokens, feed %s; red frames are past their gate: ",
+          (long long)c->ids.count, c->options->feed == FEED_REFERENCE ? "reference" : "own");
+  draw_text(f, origin_model(c->en.model.path));
   fprintf(f, "</text>\n<text x=\"%d\" y=\"%d\" class=\"h\">attention_in</text>\n", LEFT + CELL_WIDTH * 3 / 2, TOP - 24);
-  for (int i = 0; i < COLUMNS; i++) fprintf(f, "<text x=\"%d\" y=\"%d\" class=\"h\">%s</text>\n", LEFT + i * CELL_WIDTH + CELL_WIDTH / 2, TOP - 8, heads[i]);
+  for (int i = 0; i < COLUMNS; i++)
+    fprintf(f, "<text x=\"%d\" y=\"%d\" class=\"h\">%s</text>\n", LEFT + i * CELL_WIDTH + CELL_WIDTH / 2, TOP - 8,
+            heads[i]);
   for (int32_t i = 0; i < c->en.model.config.num_layers; i++)
-    fprintf(f, "<text x=\"%d\" y=\"%d\" class=\"l\">layer %d</text>\n", LEFT - 10, TOP + (i + 1) * CELL_HEIGHT + GAP + 16, i);
+    fprintf(f, "<text x=\"%d\" y=\"%d\" class=\"l\">layer %d</text>\n", LEFT - 10,
+            TOP + (i + 1) * CELL_HEIGHT + GAP + 16, i);
 }
 
 static void draw_legend(FILE *f, int y) {
@@ -79,10 +99,14 @@ static void draw_legend(FILE *f, int y) {
 
 static void draw(FILE *f, const struct compare *c, const struct compare_line *lines, int64_t count) {
   int32_t layers = c->en.model.config.num_layers;
-  int width = LEFT + COLUMNS * CELL_WIDTH + 16, bottom = TOP + (layers + 2) * CELL_HEIGHT + 2 * GAP, height = bottom + LEGEND;
-  fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\" aria-label=\"error of each operation of each layer\">\n", width,
-          height, width, height);
-  fputs("<style>text{font-family:sans-serif;fill:#1a1a1a}.t{font-size:17px;font-weight:bold}.s{font-size:13px}.h{font-size:12px;text-anchor:middle}"
+  int width = LEFT + COLUMNS * CELL_WIDTH + 16, bottom = TOP + (layers + 2) * CELL_HEIGHT + 2 * GAP,
+      height = bottom + LEGEND;
+  fprintf(f,
+          "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\" "
+          "aria-label=\"error of each operation of each layer\">\n",
+          width, height, width, height);
+  fputs("<style>text{font-family:sans-serif;fill:#1a1a1a}.t{font-size:17px;font-weight:bold}.s{font-size:13px}.h{font-"
+        "size:12px;text-anchor:middle}"
         ".l{font-size:12px;text-anchor:end}.v{font-size:12px;text-anchor:middle;fill:#1a1a1a}.p{fill:#ffffff}"
         "@media(prefers-color-scheme:dark){text{fill:#e8e8e8}.p{fill:#16181c}.v{fill:#1a1a1a}}</style>\n",
         f);
@@ -93,7 +117,8 @@ static void draw(FILE *f, const struct compare *c, const struct compare_line *li
   fputs("</svg>\n", f);
 }
 
-bool compare_write_heatmap(const struct compare *c, const struct compare_line *lines, int64_t count, const char *path, struct err *e) {
+bool compare_write_heatmap(const struct compare *c, const struct compare_line *lines, int64_t count, const char *path,
+                           struct err *e) {
   char *text = NULL;
   size_t size = 0;
   FILE *f = open_memstream(&text, &size);

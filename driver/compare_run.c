@@ -54,7 +54,8 @@ static bool best(struct compare *c, int32_t *a, int32_t *b, float *margin, struc
   struct lockstep *l = c->lockstep;
   const struct step *s = &c->en.forward.step;
   int64_t vocab = c->en.model.config.vocab_size, last = (s->num_logits - 1) * vocab;
-  if (!l->a->ops->read(l->a, s, STAGE_LOGITS, l->x, e) || !l->b->ops->read(l->b, s, STAGE_LOGITS, l->y, e)) return false;
+  if (!l->a->ops->read(l->a, s, STAGE_LOGITS, l->x, e) || !l->b->ops->read(l->b, s, STAGE_LOGITS, l->y, e))
+    return false;
   logits_top(l->x + last, vocab, 1, a);
   logits_top(l->y + last, vocab, 1, b);
   *margin = l->x[last + *a] - l->x[last + *b];
@@ -117,9 +118,12 @@ void compare_free(struct compare *c) {
   ids_free(&c->ids);
 }
 
-static void add_line(const struct compare *c, struct compare_line *lines, int64_t *count, int32_t layer, enum compare_point p) {
+static void add_line(const struct compare *c, struct compare_line *lines, int64_t *count, int32_t layer,
+                     enum compare_point p) {
   const struct compare_cell *cell = lockstep_cell(c->lockstep, layer, p);
-  if (cell->count) lines[(*count)++] = (struct compare_line){layer, p, cell, compare_nmse(cell), c->gates.nmse[p], compare_cell_passes(cell, c->gates.nmse[p])};
+  if (cell->count)
+    lines[(*count)++] = (struct compare_line){
+        layer, p, cell, compare_nmse(cell), c->gates.nmse[p], compare_cell_passes(cell, c->gates.nmse[p])};
 }
 
 struct compare_line *compare_lines(const struct compare *c, int64_t *count, struct err *e) {
@@ -146,22 +150,27 @@ static int worse(const void *x, const void *y) {
 void compare_sort(struct compare_line *lines, int64_t count) { qsort(lines, (size_t)count, sizeof *lines, worse); }
 
 const char *compare_line_name(const struct compare_line *l, char out[COMPARE_NAME]) {
-  if (compare_point_in_layer(l->point)) snprintf(out, COMPARE_NAME, "layer %d %s", l->layer, compare_point_names[l->point]);
+  if (compare_point_in_layer(l->point))
+    snprintf(out, COMPARE_NAME, "layer %d %s", l->layer, compare_point_names[l->point]);
   else snprintf(out, COMPARE_NAME, "%s", compare_point_names[l->point]);
   return out;
 }
 
 const char *compare_backend_name(const struct backend *b, char out[COMPARE_NAME]) {
   bool cpu = strcmp(b->ops->name, "cpu") == 0;
-  const char *how = !cpu ? "" : b->options.fp64 ? " fp64" : b->options.page_type == PAGE_F16 ? " fp32, fp16 pages" : " fp32";
+  const char *how = !cpu                               ? ""
+                    : b->options.fp64                  ? " fp64"
+                    : b->options.page_type == PAGE_F16 ? " fp32, fp16 pages"
+                                                       : " fp32";
   snprintf(out, COMPARE_NAME, "%s%s", b->ops->name, how);
   return out;
 }
 
 static bool bad_value(const struct compare_line *l, const char *name, struct err *e) {
   const struct compare_value *v = &l->cell->first_bad;
-  return err_set(e, "%s: %lld values are NaN or infinite on one side, the first at position %lld, channel %lld: a has %g, b %g", name, (long long)l->cell->num_bad,
-                 (long long)v->position, (long long)v->channel, (double)v->a, (double)v->b);
+  return err_set(
+      e, "%s: %lld values are NaN or infinite on one side, the first at position %lld, channel %lld: a has %g, b %g",
+      name, (long long)l->cell->num_bad, (long long)v->position, (long long)v->channel, (double)v->a, (double)v->b);
 }
 
 bool compare_verdict(const struct compare *c, const struct compare_line *lines, int64_t count, struct err *e) {
@@ -175,11 +184,15 @@ bool compare_verdict(const struct compare *c, const struct compare_line *lines, 
     past++;
   }
   if (first >= 0)
-    return err_set(e, "%lld of %lld operations are past their gates, the first of them %s: NMSE %.3g, gate %.3g", (long long)past, (long long)count,
-                   compare_line_name(&lines[first], name), lines[first].nmse, lines[first].gate);
+    return err_set(e, "%lld of %lld operations are past their gates, the first of them %s: NMSE %.3g, gate %.3g",
+                   (long long)past, (long long)count, compare_line_name(&lines[first], name), lines[first].nmse,
+                   lines[first].gate);
   if (l->bad_rows) return err_set(e, "the logits of %lld tokens are NaN or infinite", (long long)l->bad_rows);
   if (!compare_logits_pass(l, &c->gates))
-    return err_set(e, "the logits are past their gates: mean KL divergence %.3g (at most %.3g), same most probable token %.2f %% (at least %.2f %%)",
-                   l->divergence / (double)l->rows, c->gates.divergence, 100 * (double)l->same_top / (double)l->rows, 100 * c->gates.same_top);
+    return err_set(e,
+                   "the logits are past their gates: mean KL divergence %.3g (at most %.3g), same most probable token "
+                   "%.2f %% (at least %.2f %%)",
+                   l->divergence / (double)l->rows, c->gates.divergence, 100 * (double)l->same_top / (double)l->rows,
+                   100 * c->gates.same_top);
   return true;
 }

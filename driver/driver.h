@@ -48,13 +48,16 @@ int options_parse(const struct command *c, int argc, char **argv, struct argumen
 int usage_error(const struct command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int failure(const struct command *c, const struct err *e);
 
+enum device { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA, DEVICE_VGPU };
+
 // Options of everything that runs a model.
 struct engine_options {
   const char *model; // path or name
-  int device;        // index into engine_devices
+  int device;        // enum device
   int64_t threads;
   int precision;                        // 0 fp32, 1 fp64
   int pages;                            // enum page_type
+  int gemm;                             // enum gemm
   int64_t page_size, chunk, max_tokens; // max_tokens 0: as many as the work needs
 };
 
@@ -109,5 +112,6 @@ int cmd_compare(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_synth(int argc, char **argv);
+int cmd_profile(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);

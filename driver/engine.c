@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum device { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA, DEVICE_VGPU };
 static const char device_words[] = "auto|cpu|cuda|vgpu"; // in the order of enum device
 
 struct engine_options engine_defaults(void) {
@@ -13,7 +12,7 @@ struct engine_options engine_defaults(void) {
 }
 
 const struct option_spec *engine_option_table(struct engine_options *o) {
-  static struct option_spec table[10];
+  static struct option_spec table[11];
   const struct option_spec fresh[] = {
       {'m', "model", OPTION_TEXT, &o->model, "MODEL", "a Hugging Face folder, a .gguf file, or a name; default nano", 0,
        0},
@@ -24,6 +23,9 @@ const struct option_spec *engine_option_table(struct engine_options *o) {
       {0, "pages", OPTION_CHOICE, &o->pages, "f32|f16", "stored keys and values of the cpu; default f32", 0, 0},
       {0, "page-size", OPTION_INT, &o->page_size, "N", "tokens in a page of the cache; default 16", 1, 4096},
       {0, "chunk", OPTION_INT, &o->chunk, "N", "tokens of a prompt computed at once; default 512", 1, 65536},
+      {0, "gemm", OPTION_CHOICE, &o->gemm, "own|cublas",
+       "who multiplies a prompt's matrices on a GPU; cublas does not promise the same bits however a text is cut up; default own", 0,
+       0},
       {0, "max-tokens", OPTION_INT, &o->max_tokens, "N", "room of the cache in tokens; default what the work needs", 1,
        1e9},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
@@ -84,6 +86,11 @@ static struct backend *open_backend(const struct model *m, const struct engine_o
                                     const struct backend_options *b, struct err *e) {
   struct err no_gpu;
   bool cpu = o->device == DEVICE_CPU || (o->device == DEVICE_AUTO && (b->fp64 || !gpu_available(&no_gpu)));
+  if (cpu && b->gemm == GEMM_CUBLAS) {
+    if (o->device == DEVICE_CPU || b->fp64) err_set(e, "--gemm cublas needs a GPU: use --device cuda, or --gemm own");
+    else err_set(e, "--gemm cublas needs a GPU: %s; or use --gemm own", no_gpu.text);
+    return NULL;
+  }
   return cpu ? cpu_backend_open(m, b, e) : gpu_backend_open(m, b, o->device == DEVICE_VGPU, e);
 }
 
@@ -110,6 +117,7 @@ struct backend *engine_backend(const struct model *m, const struct engine_option
                               .num_pages = (int32_t)pages,
                               .max_rows = (int32_t)(chunk > sequences ? chunk : sequences),
                               .max_logits = logits > sequences ? logits : sequences,
+                              .gemm = (enum gemm)o->gemm,
                               .max_positions = tokens};
   if (pages > INT32_MAX) return err_set(e, "%lld pages are too many; use a larger --page-size", (long long)pages), NULL;
   struct backend *backend = open_backend(m, o, &b, e);

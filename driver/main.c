@@ -14,6 +14,7 @@ static const struct {
     {"compare", cmd_compare, "run two backends in lockstep and name the operation that differs"},
     {"perplexity", cmd_perplexity, "how well a model predicts a text, and how far that is from a saved run"},
     {"bench", cmd_bench, "time generation with the key-value cache and without"},
+    {"profile", cmd_profile, "where the time of prefill and decode goes, kernel by kernel"},
     {"synth", cmd_synth, "write a random checkpoint of any shape"},
     {"tokenize", cmd_tokenize, "text to ids and back"},
     {"inspect", cmd_inspect, "what a model file holds"},

@@ -31,12 +31,13 @@ struct score {
 
 // A base file: what a run's distributions were, small. All numbers are little-endian.
 //   struct base_header, ids int32 [tokens], rows of records, FNV-1a (64 bits) of all that
-//   record: log of the sum of exp(logits), the probability of what is left out, the loss, all fp64; then ids int32 [top] and
-//   logits fp32 [top], largest first; or, when nothing is left out, logits fp32 [vocab]
+//   record: log of the sum of exp(logits), the probability of what is left out, the loss, all fp64; then ids int32
+//   [top] and logits fp32 [top], largest first; or, when nothing is left out, logits fp32 [vocab]
 //
-// What is left out costs this much. With p the base's distribution, q another, T what is kept, t and u the masses of the rest, the divergence is that of T's
-// terms plus the sum of p log(p / q) over the rest, which is at least t log(t / u) (log-sum inequality: taken as the estimate) and at most
-// t log(c / q_min), for no p there exceeds the smallest kept one, c. So the loss is at most t log(c u / (q_min t)).
+// What is left out costs this much. With p the base's distribution, q another, T what is kept, t and u the masses of
+// the rest, the divergence is that of T's terms plus the sum of p log(p / q) over the rest, which is at least t log(t /
+// u) (log-sum inequality: taken as the estimate) and at most t log(c / q_min), for no p there exceeds the smallest kept
+// one, c. So the loss is at most t log(c u / (q_min t)).
 enum { BASE_VERSION = 1 };
 struct base_header {
   char magic[8]; // "PHI3BASE"
@@ -62,7 +63,8 @@ struct base_reader {
 
 int64_t base_record_bytes(const struct base_header *h);
 // `rows_at_once`: records of a step at most.
-bool base_create(struct base_writer *w, const char *path, const struct base_header *h, const int32_t *ids, int64_t rows_at_once, struct err *e);
+bool base_create(struct base_writer *w, const char *path, const struct base_header *h, const int32_t *ids,
+                 int64_t rows_at_once, struct err *e);
 // Fills a record from logits without a bad one.
 void base_fill(const struct base_header *h, uint8_t *record, const float *logits, double log_sum, double loss);
 bool base_add(struct base_writer *w, int64_t rows, struct err *e);
@@ -95,6 +97,7 @@ struct perplexity {
 
 // Computes all scores, and saves the base. `p` has options, engine, ids, and, with --against, base set.
 bool perplexity_run(struct perplexity *p, struct err *e);
+void perplexity_free(struct perplexity *p);
 
 struct estimate {
   double mean, error; // standard error of the mean, as if tokens were independent
@@ -109,6 +112,7 @@ struct perplexity_figures {
 
 bool perplexity_figures(const struct perplexity *p, struct perplexity_figures *f, struct err *e);
 void perplexity_print(const struct perplexity *p, const struct perplexity_figures *f);
-bool perplexity_write_json(const struct perplexity *p, const struct perplexity_figures *f, const char *path, struct err *e);
+bool perplexity_write_json(const struct perplexity *p, const struct perplexity_figures *f, const char *path,
+                           struct err *e);
 // False, with the reason, past a gate that was asked for.
 bool perplexity_verdict(const struct perplexity *p, const struct perplexity_figures *f, struct err *e);

@@ -28,20 +28,25 @@ int64_t base_record_bytes(const struct base_header *h) {
   return (int64_t)sizeof(struct record_head) + (whole(h) ? 4ll * h->vocab : 8ll * h->top);
 }
 
-// --- writing -----------------------------------------------------------------------------------------------------------------
+// --- writing ---
 
-static bool cannot(const struct base_writer *w, struct err *e) { return err_set(e, "%s: cannot write: %s", w->path, strerror(errno)); }
+static bool cannot(const struct base_writer *w, struct err *e) {
+  return err_set(e, "%s: cannot write: %s", w->path, strerror(errno));
+}
 
 static bool put(struct base_writer *w, const void *data, size_t bytes, struct err *e) {
   w->hash = hash_bytes(w->hash, data, bytes);
   return fwrite(data, 1, bytes, w->file) == bytes || cannot(w, e);
 }
 
-bool base_create(struct base_writer *w, const char *path, const struct base_header *h, const int32_t *ids, int64_t rows_at_once, struct err *e) {
+bool base_create(struct base_writer *w, const char *path, const struct base_header *h, const int32_t *ids,
+                 int64_t rows_at_once, struct err *e) {
   size_t len = strlen(path) + 32;
   *w = (struct base_writer){.hash = hash_start, .record_bytes = base_record_bytes(h)};
   if (!(w->path = mem_strdup(path, e)) || !(w->tmp = mem_alloc(len, 1, "a path", e))) return false;
-  if (!(w->records = mem_alloc((size_t)rows_at_once, (size_t)w->record_bytes, "a step's records; use a smaller --chunk", e))) return false;
+  if (!(w->records =
+            mem_alloc((size_t)rows_at_once, (size_t)w->record_bytes, "a step's records; use a smaller --chunk", e)))
+    return false;
   snprintf(w->tmp, len, "%s.tmp.%ld", path, (long)getpid());
   if (!(w->file = fopen(w->tmp, "wbe"))) return err_set(e, "%s: cannot create: %s", path, strerror(errno));
   return put(w, h, sizeof *h, e) && put(w, ids, (size_t)h->tokens * sizeof *ids, e);
@@ -65,7 +70,9 @@ void base_fill(const struct base_header *h, uint8_t *record, const float *logits
   memcpy(record, &head, sizeof head);
 }
 
-bool base_add(struct base_writer *w, int64_t rows, struct err *e) { return put(w, w->records, (size_t)(rows * w->record_bytes), e); }
+bool base_add(struct base_writer *w, int64_t rows, struct err *e) {
+  return put(w, w->records, (size_t)(rows * w->record_bytes), e);
+}
 
 bool base_finish(struct base_writer *w, struct err *e) {
   uint64_t hash = w->hash;
@@ -87,15 +94,19 @@ void base_drop(struct base_writer *w) {
   *w = (struct base_writer){0};
 }
 
-// --- reading -----------------------------------------------------------------------------------------------------------------
+// --- reading ---
 
 static bool check_head(const struct base_reader *r, const char *path, struct err *e) {
   const struct base_header *h = &r->head;
   enum { MOST = 1 << 24 };
-  if (r->file.size < sizeof *h || memcmp(h->magic, magic, sizeof magic) != 0) return err_set(e, "%s is no base file; phi3 perplexity --save-base makes one", path);
-  if (h->version != BASE_VERSION) return err_set(e, "%s is a base file of version %u, this program reads version %d; save it again", path, h->version, BASE_VERSION);
-  bool sane = h->vocab >= 1 && h->vocab <= MOST && h->top >= 1 && h->top <= h->vocab && h->tokens >= 2 && h->tokens <= INT32_MAX && h->rows >= 1 && h->rows < h->tokens &&
-              h->window >= 2 && h->stride >= 1 && h->stride <= h->window && memchr(h->model, 0, sizeof h->model) && memchr(h->device, 0, sizeof h->device);
+  if (r->file.size < sizeof *h || memcmp(h->magic, magic, sizeof magic) != 0)
+    return err_set(e, "%s is no base file; phi3 perplexity --save-base makes one", path);
+  if (h->version != BASE_VERSION)
+    return err_set(e, "%s is a base file of version %u, this program reads version %d; save it again", path, h->version,
+                   BASE_VERSION);
+  bool sane = h->vocab >= 1 && h->vocab <= MOST && h->top >= 1 && h->top <= h->vocab && h->tokens >= 2 &&
+              h->tokens <= INT32_MAX && h->rows >= 1 && h->rows < h->tokens && h->window >= 2 && h->stride >= 1 &&
+              h->stride <= h->window && memchr(h->model, 0, sizeof h->model) && memchr(h->device, 0, sizeof h->device);
   return sane || err_set(e, "%s: the header is damaged; save it again", path);
 }
 
@@ -118,14 +129,18 @@ static bool check_record(const struct base_reader *r, int64_t row) {
 
 static bool check_rest(struct base_reader *r, const char *path, struct err *e) {
   const struct base_header *h = &r->head;
-  size_t body = sizeof *h + (size_t)h->tokens * 4 + (size_t)h->rows * (size_t)r->record_bytes; // below 2^31 x 2^27 bytes
+  size_t body =
+      sizeof *h + (size_t)h->tokens * 4 + (size_t)h->rows * (size_t)r->record_bytes; // below 2^31 x 2^27 bytes
   uint64_t hash;
   if (r->file.size != body + sizeof hash)
-    return err_set(e, "%s has %zu bytes, expected %zu: it is not complete; save it again", path, r->file.size, body + sizeof hash);
+    return err_set(e, "%s has %zu bytes, expected %zu: it is not complete; save it again", path, r->file.size,
+                   body + sizeof hash);
   memcpy(&hash, r->file.data + body, sizeof hash);
-  if (hash != hash_bytes(hash_start, r->file.data, body)) return err_set(e, "%s is damaged: its checksum is another; save it again", path);
+  if (hash != hash_bytes(hash_start, r->file.data, body))
+    return err_set(e, "%s is damaged: its checksum is another; save it again", path);
   for (int64_t i = 0; i < h->rows; i++)
-    if (!check_record(r, i)) return err_set(e, "%s: the distribution of token %lld is none; save it again", path, (long long)i);
+    if (!check_record(r, i))
+      return err_set(e, "%s: the distribution of token %lld is none; save it again", path, (long long)i);
   return true;
 }
 
@@ -151,7 +166,7 @@ int32_t base_id(const struct base_reader *r, int64_t token) {
   return id;
 }
 
-// --- comparing ---------------------------------------------------------------------------------------------------------------
+// --- comparing ---
 
 // All logits are kept: no bound is needed.
 static void compare_whole(const uint8_t *kept, const float *logits, int64_t vocab, struct score *s) {
@@ -180,7 +195,8 @@ static void compare_whole(const uint8_t *kept, const float *logits, int64_t voca
 }
 
 // See struct base_header. What is kept is struck out of the logits, by an infinity that no other one is.
-static void compare_top(const struct base_reader *r, const struct record_head *head, const uint8_t *kept, float *logits, int64_t vocab, struct score *s) {
+static void compare_top(const struct base_reader *r, const struct record_head *head, const uint8_t *kept, float *logits,
+                        int64_t vocab, struct score *s) {
   uint32_t top = r->head.top;
   double q_sum = logits_log_sum(logits, vocab), d = 0, rest = 0, least = 0, log_p = 0;
   int32_t q_top, id;

@@ -1,5 +1,6 @@
 #include "driver/perplexity.h"
 #include "driver/compare.h"
+#include "driver/origin.h"
 #include "runtime/base/mem.h"
 #include "runtime/logits.h"
 #include <math.h>
@@ -43,8 +44,10 @@ static bool score_step(struct perplexity *p, const int32_t *targets, int64_t row
   if (!forward_read(&p->en.forward, STAGE_LOGITS, p->logits, e)) return false;
   pool_for(p->pool, rows, 1, score_rows, &w);
   for (int64_t i = 0; i < rows; i++)
-    if (p->scores[p->done + i].bad) return err_set(e, "the logits that predict token %lld are NaN or infinite; run phi3 compare to see where that begins",
-                                                   (long long)(targets + i - p->ids.data));
+    if (p->scores[p->done + i].bad)
+      return err_set(
+          e, "the logits that predict token %lld are NaN or infinite; run phi3 compare to see where that begins",
+          (long long)(targets + i - p->ids.data));
   p->done += rows;
   return !p->writer.file || base_add(&p->writer, rows, e);
 }
@@ -68,7 +71,6 @@ static bool run_span(struct perplexity *p, const struct span *s, struct err *e) 
 
 static void set_head(struct perplexity *p) {
   const struct config *c = &p->en.model.config;
-  const char *path = p->en.model.path, *name = strrchr(path, '/');
   int64_t top = p->options->top;
   char device[COMPARE_NAME];
   compare_backend_name(p->en.forward.backend, device);
@@ -82,17 +84,19 @@ static void set_head(struct perplexity *p) {
                                  .window = p->window,
                                  .stride = p->stride,
                                  .rows = p->count};
-  snprintf(p->head.model, sizeof p->head.model, "%.60s", name && name[1] ? name + 1 : path);
+  snprintf(p->head.model, sizeof p->head.model, "%.60s", origin_model(p->en.model.path));
   snprintf(p->head.device, sizeof p->head.device, "%.30s", device);
 }
 
 static bool prepare(struct perplexity *p, struct err *e) {
   const struct engine_options *o = &p->options->engine;
-  int64_t longest = p->window < p->ids.count ? p->window : p->ids.count, chunk = o->chunk < longest ? o->chunk : longest;
+  int64_t longest = p->window < p->ids.count ? p->window : p->ids.count,
+          chunk = o->chunk < longest ? o->chunk : longest;
   if (!engine_start(&p->en, o, longest, 1, (int32_t)chunk, e)) return false;
   chunk = p->en.forward.backend->options.max_rows;
   set_head(p);
-  p->logits = mem_alloc((size_t)chunk * (size_t)p->en.model.config.vocab_size, sizeof *p->logits, "the logits; use a smaller --chunk", e);
+  p->logits = mem_alloc((size_t)chunk * (size_t)p->en.model.config.vocab_size, sizeof *p->logits,
+                        "the logits; use a smaller --chunk", e);
   if (p->logits) p->scores = mem_alloc((size_t)p->count, sizeof *p->scores, "the scores", e);
   if (p->scores) p->pool = pool_open((int)o->threads, e);
   return p->pool && (!p->options->save || base_create(&p->writer, p->options->save, &p->head, p->ids.data, chunk, e));
@@ -110,4 +114,14 @@ bool perplexity_run(struct perplexity *p, struct err *e) {
   p->en.forward.observer = (struct forward_observer){0};
   p->seconds = now_seconds() - start;
   return ok && (!p->options->save || base_finish(&p->writer, e));
+}
+
+void perplexity_free(struct perplexity *p) {
+  base_drop(&p->writer);
+  base_close(&p->base);
+  pool_close(p->pool);
+  mem_free(p->logits);
+  mem_free(p->scores);
+  ids_free(&p->ids);
+  engine_close(&p->en);
 }

@@ -1,19 +1,23 @@
-// The arithmetic that prefill and decode attention share: 16 query rows against tiles of 64 keys, spans of four tiles, and their merge.
+// The arithmetic that prefill and decode attention share: 16 query rows against tiles of PHI3_TILE_KEYS keys, spans of
+// PHI3_SPAN_KEYS, and their merge.
 //
 // Both products run on mma.m16n8k8 with the queries as the 16 rows. Lane l = 4 g + j holds query rows g and g + 8.
-//   Scores: channel slices of 16 bytes serve as operands, as in linear: step s of a group of 32 channels uses channels 8 j + 2 s + 0..1.
-//   Keys in a group of 16 are permuted: column n of score tile t (0, 1) is key 4 (n / 2) + n % 2 + 2 t. So lane j's scores of both tiles are those of keys
-//   4 j .. 4 j + 3, which are operand A of the second product without a shuffle, and its operand B, four consecutive keys of a channel of the transposed V page, is one
-//   8-byte load.
+//   Scores: channel slices of 16 bytes serve as operands, as in linear: step s of a group of 32 channels uses channels
+//   8 j + 2 s + 0..1.
+//   Keys in a group of 16 are permuted: column n of score tile t (0, 1) is key 4 (n / 2) + n % 2 + 2 t. So lane j's
+//   scores of both tiles are those of keys 4 j .. 4 j + 3, which are operand A of the second product without a shuffle,
+//   and its operand B, four consecutive keys of a channel of the transposed V page, is one 8-byte load.
 // Every rounding is spelt out (__fmaf_rn ...): the two kernels must give the same bits.
-// Online softmax: Milakov and Gimelshein 2018; tiling: FlashAttention-2 (Dao 2023); split keys: Flash-Decoding (Dao et al. 2023).
+// Online softmax: Milakov and Gimelshein 2018; tiling: FlashAttention-2 (Dao 2023); split keys: Flash-Decoding (Dao et
+// al. 2023).
 #pragma once
 #include "common.cuh"
 
 constexpr int SCORE_TILES = PHI3_TILE_KEYS / 8;
 static_assert(PHI3_SPAN_KEYS % PHI3_TILE_KEYS == 0, "a span is whole tiles");
 
-// exp2 of a difference to the maximum; a row that has seen no key yet has the maximum -infinity and takes 0 in its place.
+// exp2 of a difference to the maximum; a row that has seen no key yet has the maximum -infinity and takes 0 in its
+// place.
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -29,9 +33,10 @@ __device__ __forceinline__ uint4 load_query(const uint16_t *row, int channel, in
   return row && channel < head_dim ? *reinterpret_cast<const uint4 *>(row + channel) : make_uint4(0, 0, 0, 0);
 }
 
-// The keys [first, last] of one sequence and key-value head that are read. Loads never depend on a condition, so that many are on their way at once: what is asked for
-// outside of [first, last] or head_dim comes from inside. A key's score is masked then, a channel meets a zero of the query, and a value's weight is zero; only the
-// values must be made finite, for 0 x NaN is NaN: see keep.
+// The keys [first, last] of one sequence and key-value head that are read. Loads never depend on a condition, so that
+// many are on their way at once: what is asked for outside of [first, last] or head_dim comes from inside. A key's
+// score is masked then, a channel meets a zero of the query, and a value's weight is zero; only the values must be made
+// finite, for 0 x NaN is NaN: see keep.
 struct Source {
   const uint16_t *keys, *values;
   const int32_t *table;

@@ -5,8 +5,9 @@
 
 #define PHI3_KERNEL extern "C" __global__ void
 
-// d += a b for a 16 x 8 (row) and b 8 x 8 (column), fp16 in, fp32 sum. Lane l: a0 = row l / 4, k 2 (l % 4) + 0..1; a1 = row l / 4 + 8, the same k;
-// b = k 2 (l % 4) + 0..1, column l / 4; d[0..1] = row l / 4, columns 2 (l % 4) + 0..1; d[2..3] = row l / 4 + 8. PTX ISA, 9.7.14, "mma.m16n8k8".
+// d += a b for a 16 x 8 (row) and b 8 x 8 (column), fp16 in, fp32 sum. Lane l: a0 = row l / 4, k 2 (l % 4) + 0..1; a1 =
+// row l / 4 + 8, the same k; b = k 2 (l % 4) + 0..1, column l / 4; d[0..1] = row l / 4, columns 2 (l % 4) + 0..1;
+// d[2..3] = row l / 4 + 8. PTX ISA, 9.7.14, "mma.m16n8k8".
 __device__ __forceinline__ void mma_m16n8k8(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t b) {
   asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
@@ -20,7 +21,8 @@ __device__ __forceinline__ uint32_t pack_half2(float lo, float hi) {
   return *reinterpret_cast<uint32_t *>(&h);
 }
 
-// What passes fp16's range becomes its largest value, so that one such activation does not make the rest NaN; NaN stays NaN.
+// What passes fp16's range becomes its largest value, so that one such activation does not make the rest NaN; NaN stays
+// NaN.
 __device__ __forceinline__ float saturated(float v) { return v > 65504.0f ? 65504.0f : v < -65504.0f ? -65504.0f : v; }
 
 __device__ __forceinline__ uint16_t half_bits(float v) { return __half_as_ushort(__float2half_rn(saturated(v))); }
@@ -54,9 +56,10 @@ __device__ __forceinline__ float add_squares(const float4 &v, float s) {
   return __fmaf_rn(v.w, v.w, __fmaf_rn(v.z, v.z, __fmaf_rn(v.y, v.y, __fmaf_rn(v.x, v.x, s))));
 }
 
-// The sum of squares of a row of n fp32 values, a multiple of four. Chain c of 128 adds the pieces c, c + 128, ... of four values in ascending order; a butterfly
-// adds 32 neighbouring chains, and the four sums are added as (0 + 1) + (2 + 3). Every kernel that norms a row uses this pattern, so that its bits do
-// not depend on which one did: here one warp has all chains, in rmsnorm a warp has 32 of them.
+// The sum of squares of a row of n fp32 values, a multiple of four. Chain c of 128 adds the pieces c, c + 128, ... of
+// four values in ascending order; a butterfly adds 32 neighbouring chains, and the four sums are added as (0 + 1) + (2
+// + 3). Every kernel that norms a row uses this pattern, so that its bits do not depend on which one did: here one warp
+// has all chains, in rmsnorm a warp has 32 of them.
 constexpr int NORM_CHAINS = 128;
 __device__ __forceinline__ float sum_of_chains(const float (&w)[4]) { return __fadd_rn(__fadd_rn(w[0], w[1]), __fadd_rn(w[2], w[3])); }
 

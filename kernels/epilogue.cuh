@@ -1,8 +1,10 @@
-// What a projection does with its sums. A thread holds, for one tile of 16 packed rows and N rows (tokens) of the step, the sums lo[] of packed
-// row g and hi[] of packed row g + 8 (g = lane / 4): by the packing these are gate and up, or the two channels of a rotation.
+// What a projection does with its sums. A thread holds, for one tile of 16 packed rows and N rows (tokens) of the step,
+// the sums lo[] of packed row g and hi[] of packed row g + 8 (g = lane / 4): by the packing these are gate and up, or
+// the two channels of a rotation.
 //
-// An epilogue is made once for a thread's rows, which looks up what depends on them alone, then takes tile after tile. Rows from p.rows on are padding: what they
-// need is read from the last row, so that no load waits for a condition, and nothing is stored for them.
+// An epilogue is made once for a thread's rows, which looks up what depends on them alone, then takes tile after tile.
+// Rows from p.rows on are padding: what they need is read from the last row, so that no load waits for a condition, and
+// nothing is stored for them.
 #pragma once
 #include "common.cuh"
 

@@ -1,17 +1,25 @@
-// linear for 1 to 16 rows: y = x W^T bound by reading the weights once, with four epilogues, and the norm before it fused in for few rows.
+// linear for 1 to 16 rows: y = x W^T bound by reading the weights once, with four epilogues, and the norm before it
+// fused in for few rows.
 //
-// Shapes: struct phi3_linear. A warp computes one tile of 16 packed rows over one chunk of PHI3_CHUNK_K: it streams the tile's fragments straight to
-// registers, eight 16-byte loads in flight, and multiplies them with the rows as the eight (or twice eight) columns of mma.m16n8k8. The chunk sums of a tile meet in
-// shared memory and are added in ascending order by the epilogue's thread: the same chains and the same additions as linear_prefill.cu, so the same bits.
-// Block: `tiles_per_block` tiles x chunks warps, about four (eight at most): small blocks end together, and few registers let many stand by. x costs 64 bytes a row to 1 KiB of weights, from L1.
-// Norm fused (phi3_decode_norm_*): every block norms the rows itself into shared memory: 4 bytes x hidden a row from L2 in place of a kernel of its own.
-// Ideal: bytes = 2 k features (the weights, once), operations = 2 k features rows, of which a half or more is on padding.
+// Shapes: struct phi3_linear. A warp computes one tile of 16 packed rows over one chunk of PHI3_CHUNK_K: it streams the
+// tile's fragments straight to registers, eight 16-byte loads in flight, and multiplies them with the rows as the eight
+// (or twice eight) columns of mma.m16n8k8. The chunk sums of a tile meet in shared memory and are added in ascending
+// order by the epilogue's thread: the same chains and the same additions as linear_prefill.cu, so the same bits.
+// Block: `tiles_per_block` tiles x chunks warps, about four (eight at most): small blocks end together, and few
+// registers let many stand by. x costs 64 bytes a row to 1 KiB of weights, from L1.
+// Norm fused (phi3_decode_norm_*): every block norms the rows itself into shared memory: 4 bytes x hidden a row from L2
+// in place of a kernel of its own.
+// Ideal: bytes = 2 k features (the weights, once), operations = 2 k features rows, of which a half or more is on
+// padding. On the virtual T4, one row, read and written over the weights' bytes, and time over that at DRAM's own pace:
+// qkv 1.001 and 1.04, o 1.001 and 1.03, gate_up 1.000 and 1.02, down 1.001 and 1.02; issuing takes 4 % of the time
+// (VGPU_PROFILE=p.json with the benchmark of the kernels, then scripts/vgpu_report --limits p.json).
 #include "epilogue.cuh"
 
 namespace {
 
 constexpr int GROUPS = PHI3_CHUNK_K / PHI3_GROUP_K; // of a chunk
-constexpr int AHEAD = 2;                            // groups of a batch; two batches in flight: eight 16-byte loads of weights a lane
+// groups of a batch; two batches in flight: eight 16-byte loads of weights a lane
+constexpr int AHEAD = 2;
 static_assert(GROUPS % (2 * AHEAD) == 0, "a whole chunk is whole pairs of batches");
 
 // Sums of one tile and chunk for 8 * COLUMNS rows.
@@ -71,8 +79,8 @@ __device__ __forceinline__ Sums<COLUMNS> chunk_sums(Batch<COLUMNS, NORM> &a, con
   return sums;
 }
 
-// Rows normed to fp16 in shared memory, `stride` halfs apart; stride is 32 halfs past a multiple of 64, so that two rows' 64-byte slices share no bank. Every warp
-// adds up the whole row, which is sooner done than told.
+// Rows normed to fp16 in shared memory, `stride` halfs apart; stride is 32 halfs past a multiple of 64, so that two
+// rows' 64-byte slices share no bank. Every warp adds up the whole row, which is sooner done than told.
 __device__ __forceinline__ void norm_rows(const phi3_linear &p, uint16_t *x, int stride) {
   const int padded = p.w.groups * PHI3_GROUP_K;
   const float4 *gain = reinterpret_cast<const float4 *>(p.gain);
@@ -101,7 +109,8 @@ struct Job {
   }
 };
 
-// Shared memory: chunk sums, floats [tiles_per_block][chunks][16 packed rows][8 COLUMNS + 1 rows]; then, with the norm, the rows.
+// Shared memory: chunk sums, floats [tiles_per_block][chunks][16 packed rows][8 COLUMNS + 1 rows]; then, with the norm,
+// the rows.
 template <template <int> class Epilogue, int COLUMNS, bool NORM> __device__ __forceinline__ void linear(const phi3_linear &p) {
   extern __shared__ uint4 shared[];
   constexpr int ROWS = 8 * COLUMNS, LINE = ROWS + 1;

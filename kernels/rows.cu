@@ -15,7 +15,8 @@ PHI3_KERNEL __launch_bounds__(128) phi3_embed_rows(phi3_embed p) {
   }
 }
 
-// A block a row, which it keeps in registers up to 8192 columns; wider ones are read twice. Ideal bytes: 6 hidden rows, and 8 more with add.
+// A block a row, which it keeps in registers up to 8192 columns; wider ones are read twice. Ideal bytes: 6 hidden rows,
+// and 8 more with add.
 PHI3_KERNEL __launch_bounds__(NORM_CHAINS) phi3_rmsnorm_rows(phi3_rmsnorm p) {
   constexpr int KEPT = 16; // pieces of four values a thread
   __shared__ float chains[4];

@@ -1,17 +1,20 @@
-// The next id of each row of logits, chosen on the device: greedily, or drawn from what temperature, top-k, top-p and min-p leave, as runtime/sampler.h
-// says and with the same random number.
+// The next id of each row of logits, chosen on the device: greedily, or drawn from what temperature, top-k, top-p and
+// min-p leave, as runtime/sampler.h says and with the same random number.
 //
-// Shapes: struct phi3_sample. Grid (rows), 1024 threads. Nothing is sorted: a token's rank is its distance to the best one in fixed point, its weight
-// exp(-distance) as an integer. "The token at which the running sum, best first, passes a target" is found by four histograms of 256 bins over the rank's
-// bytes; with weights of 1 that is top-k, with a share of all weight top-p, and with the random share of what is left the draw. Integer sums have no order,
-// so two runs give the same id.
+// Shapes: struct phi3_sample. Grid (rows), 1024 threads. Nothing is sorted: a token's rank is its distance to the best
+// one in fixed point, its weight exp(-distance) as an integer. "The token at which the running sum, best first, passes
+// a target" is found by four histograms of 256 bins over the rank's bytes; with weights of 1 that is top-k, with a
+// share of all weight top-p, and with the random share of what is left the draw. Integer sums have no order, so two
+// runs give the same id.
 // Ideal bytes: 4 vocab a row once; it is read again from L2, 4 times a search.
 #include "common.cuh"
 
 namespace {
 
 constexpr int THREADS = 1024, BINS = 256;
-constexpr float RANK_SCALE = 67108864.0f; // 2^26: distances up to 64, where a weight is 0, resolved below an fp32 logit's last place
+// 2^26: distances up to 64, where a weight is 0. Logits / temperature nearer to each other than 2^-26 are a tie, which the
+// lower id leads: their weights are the same to eight digits.
+constexpr float RANK_SCALE = 67108864.0f;
 constexpr float WEIGHT_SCALE = 1099511627776.0f; // 2^40: 2^23 tokens' sum fits 64 bits
 
 struct Row {
@@ -54,7 +57,8 @@ struct Found {
   unsigned long long before; // sum of the ranks below
 };
 
-// The first rank at which the sum over ranks up to it exceeds `target`, which must be less than the sum over all ranks up to `last`.
+// The first rank at which the sum over ranks up to it exceeds `target`, which must be less than the sum over all ranks
+// up to `last`.
 template <bool COUNT> __device__ __forceinline__ Found search(const Row &r, uint32_t last, unsigned long long target, unsigned long long *bins, Found *found) {
   Found f = {0, 0};
   for (int shift = 24; shift >= 0; shift -= 8) {
@@ -90,7 +94,8 @@ template <bool COUNT> __device__ __forceinline__ Found search(const Row &r, uint
   return f;
 }
 
-// The n-th token (from 0) of a rank, by ascending id. A chunk of ids at a time: how many of this rank stand before each thread's.
+// The n-th token (from 0) of a rank, by ascending id. A chunk of ids at a time: how many of this rank stand before each
+// thread's.
 __device__ __forceinline__ void nth_of_rank(const Row &r, uint32_t rank, unsigned long long n, int32_t *id) {
   for (int begin = 0; begin < r.vocab; begin += THREADS) {
     const int i = begin + threadIdx.x;

@@ -6,8 +6,8 @@ static bool check_pages(const struct backend *b, const struct step_seq *q, int32
   int64_t first = window && q->position >= window ? q->position - window + 1 : 0, last = q->position + q->num_rows - 1;
   for (int64_t i = first / size; i <= last / size; i++)
     if (q->block_table[i] < 0 || q->block_table[i] >= b->options.num_pages)
-      return err_set(e, "sequence %d: tokens %lld.. lie in page %d, but the cache has pages 0..%d", n, (long long)(i * size),
-                     q->block_table[i], b->options.num_pages - 1);
+      return err_set(e, "sequence %d: tokens %lld.. lie in page %d, but the cache has pages 0..%d", n,
+                     (long long)(i * size), q->block_table[i], b->options.num_pages - 1);
   return true;
 }
 
@@ -17,11 +17,14 @@ bool backend_check_step(const struct backend *b, const struct step *s, struct er
   if (s->num_rows < 1 || s->num_rows > o->max_rows)
     return err_set(e, "a step of %d tokens does not fit a backend opened for 1..%d", s->num_rows, o->max_rows);
   if (s->num_logits < 0 || s->num_logits > o->max_logits)
-    return err_set(e, "a step that wants %d rows of logits does not fit a backend opened for %d", s->num_logits, o->max_logits);
+    return err_set(e, "a step that wants %d rows of logits does not fit a backend opened for %d", s->num_logits,
+                   o->max_logits);
   for (int32_t n = 0; n < s->num_seqs; n++) {
     const struct step_seq *q = &s->seqs[n];
     if (q->first_row != row || q->num_rows < 1 || q->num_rows > s->num_rows - row || q->position < 0)
-      return err_set(e, "sequence %d of the step has rows %d..%d at position %lld; expected rows from %d on, within %d, and no negative position",
+      return err_set(e,
+                     "sequence %d of the step has rows %d..%d at position %lld; expected rows from %d on, within %d, "
+                     "and no negative position",
                      n, q->first_row, q->first_row + q->num_rows - 1, (long long)q->position, row, s->num_rows);
     if (!check_pages(b, q, n, e)) return false;
     row += q->num_rows;

@@ -28,6 +28,9 @@ struct step {
 
 enum page_type { PAGE_F32, PAGE_F16 };
 
+// Who multiplies in a GPU's prefill: our kernels, or cuBLAS, which does not keep the promise above.
+enum gemm { GEMM_OWN, GEMM_CUBLAS };
+
 struct backend_options {
   int threads;              // 0: one per processor
   bool fp64;                // all arithmetic in double (plain loops, slow): for goldens
@@ -36,6 +39,7 @@ struct backend_options {
   int32_t num_pages;
   int32_t max_rows;      // of a step
   int32_t max_logits;    // rows of logits of a step
+  enum gemm gemm;        // of a GPU
   int64_t max_positions; // that a sequence reaches at most; 0: the model's
 };
 
@@ -105,12 +109,14 @@ struct backend *gpu_backend_open(const struct model *m, const struct backend_opt
                                  struct err *e);
 // Whether there is a GPU that gpu_backend_open(..., false) can use; if not, the error says why.
 bool gpu_available(struct err *e);
-// Of a GPU backend: weights that fp16 could not hold (they became its largest value), their largest magnitude, and the
-// device's name.
+// Of a GPU backend: weights that fp16 could not hold (they became its largest value), their largest magnitude, and what
+// the device is.
 struct gpu_report {
   int64_t weights, overflows;
   float largest;
   char device[128];
+  char pci[32];                    // its bus id, by which nvml_open finds the same card; empty: unknown
+  double memory_bytes_per_second; // on paper; 0: unknown
 };
 struct gpu_report gpu_backend_report(const struct backend *b);
 // Within what the backend was opened for: rows, positions, pages, ids and logit rows; else an error.

@@ -4,8 +4,16 @@
 #include <math.h>
 #include <string.h>
 
-const char *const compare_point_names[POINT_COUNT] = {
-    "embed", "attention_in.query", "attention_in.keys", "attention_in.values", "attention", "attention_out", "mlp_in", "mlp_out", "norm", "logits"};
+const char *const compare_point_names[POINT_COUNT] = {"embed",
+                                                      "attention_in.query",
+                                                      "attention_in.keys",
+                                                      "attention_in.values",
+                                                      "attention",
+                                                      "attention_out",
+                                                      "mlp_in",
+                                                      "mlp_out",
+                                                      "norm",
+                                                      "logits"};
 
 bool compare_point_in_layer(enum compare_point p) { return p >= POINT_QUERY && p <= POINT_MLP_OUT; }
 
@@ -13,26 +21,51 @@ struct compare_cell *lockstep_cell(const struct lockstep *l, int32_t layer, enum
   return &l->cells[layer * POINT_COUNT + (int32_t)p];
 }
 
-// --- gates -------------------------------------------------------------------------------------------------------------------
+// --- gates ---
+
+#define NONE INFINITY
 
 // The one table of what two backends may differ by, as sums of squares of the error over those of the result.
 //
-// From the same input (FEED_REFERENCE). fp32: a sum of k products in chains of some hundred terms errs by a few units of 2^-24 times the root of the chain's
-// length, 2e-6 in all. fp16: what is stored in 11 bits has an NMSE of 4e-8; embed and norm do nothing else, attention_out and mlp_out read what both share and add
-// in fp32, so that only weights are rounded; the others round their normed input, their weights and their result, attention its weights and its result. Own: fp32's logits agree within 1e-5, as with Hugging Face; fp16's operations within 1e-2, and the whole
+// From the same input (FEED_REFERENCE). fp32: a sum of k products in chains of some hundred terms errs by a few units
+// of 2^-24 times the root of the chain's length, 2e-6 in all. fp16: what is stored in 11 bits has an NMSE of 4e-8;
+// embed and norm do nothing else, attention_out and mlp_out read what both share and add in fp32, so that only weights
+// are rounded; the others round their normed input, their weights and their result, attention its weights and its
+// result. Own: fp32's logits agree within 1e-5, as with Hugging Face; fp16's operations within 1e-2, and the whole
 // model is held by the divergence of its logits.
-static const struct compare_gates gates[3][2] = {
-    [COMPARE_FP32] = {[FEED_OWN] = {.nmse = {1e-10, 1e-10, 1e-10, 1e-10, 1e-10, 1e-10, 1e-10, 1e-10, 1e-10, 1e-10}, .divergence = 1e-8, .same_top = 0.995},
-                      [FEED_REFERENCE] = {.nmse = {4e-12, 4e-12, 4e-12, 4e-12, 4e-12, 4e-12, 4e-12, 4e-12, 4e-12, 4e-12}, .divergence = 1e-8, .same_top = 0.995}},
-    [COMPARE_FP16] = {[FEED_OWN] = {.nmse = {1e-7, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4}, .divergence = 1e-4, .same_top = 0.995},
-                      [FEED_REFERENCE] = {.nmse = {1e-7, 1e-6, 1e-6, 1e-6, 1e-6, 1e-7, 1e-6, 1e-7, 1e-7, 1e-6}, .divergence = 1e-4, .same_top = 0.995}},
-    [COMPARE_OTHER] = {[FEED_OWN] = {.nmse = {INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY}, .divergence = INFINITY},
-                       [FEED_REFERENCE] = {.nmse = {INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY}, .divergence = INFINITY}},
+// clang-format off
+static const struct gate_row {
+  double embed, attention_in, attention, attention_out, mlp_in, mlp_out, norm, logits, divergence, same_top;
+} gates[3][2] = {
+    //                                  embed    _in    attention  _out   mlp_in mlp_out  norm   logits    KL    same top
+    [COMPARE_FP32]  [FEED_OWN]       = {1e-10,  1e-10,  1e-10,  1e-10,  1e-10,  1e-10,  1e-10,  1e-10,  1e-8,  0.995},
+    [COMPARE_FP32]  [FEED_REFERENCE] = {4e-12,  4e-12,  4e-12,  4e-12,  4e-12,  4e-12,  4e-12,  4e-12,  1e-8,  0.995},
+    [COMPARE_FP16]  [FEED_OWN]       = {1e-7,   1e-4,   1e-4,   1e-4,   1e-4,   1e-4,   1e-4,   1e-4,   1e-4,  0.995},
+    [COMPARE_FP16]  [FEED_REFERENCE] = {1e-7,   1e-6,   1e-6,   1e-7,   1e-6,   1e-7,   1e-7,   1e-6,   1e-4,  0.995},
+    [COMPARE_OTHER] [FEED_OWN]       = {NONE,   NONE,   NONE,   NONE,   NONE,   NONE,   NONE,   NONE,   NONE,  0},
+    [COMPARE_OTHER] [FEED_REFERENCE] = {NONE,   NONE,   NONE,   NONE,   NONE,   NONE,   NONE,   NONE,   NONE,  0},
 };
+// clang-format on
 
-struct compare_gates compare_gates_of(enum compare_kind kind, enum compare_feed feed) { return gates[kind][feed]; }
+struct compare_gates compare_gates_of(enum compare_kind kind, enum compare_feed feed) {
+  const struct gate_row *g = &gates[kind][feed];
+  return (struct compare_gates){.nmse = {[POINT_EMBED] = g->embed,
+                                         [POINT_QUERY] = g->attention_in,
+                                         [POINT_KEYS] = g->attention_in,
+                                         [POINT_VALUES] = g->attention_in,
+                                         [POINT_ATTENTION] = g->attention,
+                                         [POINT_ATTENTION_OUT] = g->attention_out,
+                                         [POINT_MLP_IN] = g->mlp_in,
+                                         [POINT_MLP_OUT] = g->mlp_out,
+                                         [POINT_NORM] = g->norm,
+                                         [POINT_LOGITS] = g->logits},
+                                .divergence = g->divergence,
+                                .same_top = g->same_top};
+}
 
-static bool is_fp16(const struct backend *b) { return !b->options.fp64 && b->options.page_type == PAGE_F16; } // a GPU's pages always are
+static bool is_fp16(const struct backend *b) {
+  return !b->options.fp64 && b->options.page_type == PAGE_F16;
+} // a GPU's pages always are
 
 enum compare_kind compare_kind_of(const struct lockstep *l) {
   if (l->a->model != l->b->model) return COMPARE_OTHER;
@@ -55,7 +88,7 @@ bool compare_logits_pass(const struct compare_logits *l, const struct compare_ga
   return same && l->divergence <= g->divergence * (double)l->rows;
 }
 
-// --- looking -----------------------------------------------------------------------------------------------------------------
+// --- looking ---
 
 struct view {
   const float *a, *b, *before; // `before` NULL: errors are measured against a
@@ -98,7 +131,8 @@ static void look(struct compare_cell *c, const struct step *s, const struct view
   }
 }
 
-static void look_at_logits(struct compare_logits *l, const struct step *s, const float *a, const float *b, int64_t vocab) {
+static void look_at_logits(struct compare_logits *l, const struct step *s, const float *a, const float *b,
+                           int64_t vocab) {
   int32_t most = vocab < 5 ? (int32_t)vocab : 5, a_top[5], b_top[5];
   for (int32_t r = 0; r < s->num_logits; r++, a += vocab, b += vocab) {
     l->rows++;
@@ -136,7 +170,8 @@ static bool read_both(struct lockstep *l, const struct step *s, enum stage stage
   return l->a->ops->read(l->a, s, stage, l->x, e) && l->b->ops->read(l->b, s, stage, l->y, e);
 }
 
-static bool look_at_stage(struct lockstep *l, const struct step *s, int32_t layer, enum compare_point p, enum stage stage, bool added, struct err *e) {
+static bool look_at_stage(struct lockstep *l, const struct step *s, int32_t layer, enum compare_point p,
+                          enum stage stage, bool added, struct err *e) {
   if (l->watch != WATCH_ALL) return true;
   if (!read_both(l, s, stage, e)) return false;
   bool of_logits = stage == STAGE_NORM || stage == STAGE_LOGITS;
@@ -152,25 +187,31 @@ static bool look_at_cache(struct lockstep *l, const struct step *s, int32_t laye
   if (l->watch != WATCH_ALL) return true;
   const struct config *c = &l->base.model->config;
   int64_t width = (int64_t)c->num_kv_heads * c->head_dim, n = s->num_rows * width;
-  if (!l->a->ops->read_cache(l->a, s, layer, l->x, l->x + n, e) || !l->b->ops->read_cache(l->b, s, layer, l->y, l->y + n, e)) return false;
-  look(lockstep_cell(l, layer, POINT_KEYS), s, &(struct view){.a = l->x, .b = l->y, .count = s->num_rows, .width = width});
-  look(lockstep_cell(l, layer, POINT_VALUES), s, &(struct view){.a = l->x + n, .b = l->y + n, .count = s->num_rows, .width = width});
+  if (!l->a->ops->read_cache(l->a, s, layer, l->x, l->x + n, e) ||
+      !l->b->ops->read_cache(l->b, s, layer, l->y, l->y + n, e))
+    return false;
+  look(lockstep_cell(l, layer, POINT_KEYS), s,
+       &(struct view){.a = l->x, .b = l->y, .count = s->num_rows, .width = width});
+  look(lockstep_cell(l, layer, POINT_VALUES), s,
+       &(struct view){.a = l->x + n, .b = l->y + n, .count = s->num_rows, .width = width});
   return true;
 }
 
-// --- feeding -----------------------------------------------------------------------------------------------------------------
+// --- feeding ---
 
 // The reference's values go to b, and come back as b stores them.
 static bool share(struct lockstep *l, const struct step *s, enum stage stage, struct err *e) {
-  return l->a->ops->read(l->a, s, stage, l->x, e) && l->b->ops->write(l->b, s, stage, l->x, e) && l->b->ops->read(l->b, s, stage, l->x, e) &&
-         l->a->ops->write(l->a, s, stage, l->x, e);
+  return l->a->ops->read(l->a, s, stage, l->x, e) && l->b->ops->write(l->b, s, stage, l->x, e) &&
+         l->b->ops->read(l->b, s, stage, l->x, e) && l->a->ops->write(l->a, s, stage, l->x, e);
 }
 
 static bool share_cache(struct lockstep *l, const struct step *s, int32_t layer, struct err *e) {
   const struct config *c = &l->base.model->config;
   float *keys = l->x, *values = l->x + (int64_t)s->num_rows * c->num_kv_heads * c->head_dim;
-  return l->a->ops->read_cache(l->a, s, layer, keys, values, e) && l->b->ops->write_cache(l->b, s, layer, keys, values, e) &&
-         l->b->ops->read_cache(l->b, s, layer, keys, values, e) && l->a->ops->write_cache(l->a, s, layer, keys, values, e);
+  return l->a->ops->read_cache(l->a, s, layer, keys, values, e) &&
+         l->b->ops->write_cache(l->b, s, layer, keys, values, e) &&
+         l->b->ops->read_cache(l->b, s, layer, keys, values, e) &&
+         l->a->ops->write_cache(l->a, s, layer, keys, values, e);
 }
 
 static bool fed(const struct lockstep *l) { return l->watch == WATCH_ALL && l->feed == FEED_REFERENCE; }
@@ -183,27 +224,36 @@ static bool feed_hidden(struct lockstep *l, const struct step *s, struct err *e)
   return true;
 }
 
-static bool feed_stage(struct lockstep *l, const struct step *s, enum stage stage, struct err *e) { return !fed(l) || share(l, s, stage, e); }
+static bool feed_stage(struct lockstep *l, const struct step *s, enum stage stage, struct err *e) {
+  return !fed(l) || share(l, s, stage, e);
+}
 
-static bool feed_cache(struct lockstep *l, const struct step *s, int32_t layer, struct err *e) { return !fed(l) || share_cache(l, s, layer, e); }
+static bool feed_cache(struct lockstep *l, const struct step *s, int32_t layer, struct err *e) {
+  return !fed(l) || share_cache(l, s, layer, e);
+}
 
-// --- the operations ----------------------------------------------------------------------------------------------------------
+// --- the operations ---
 
-static bool told(bool ok, const struct backend *b, const char *which, struct err *e) { return ok || err_context(e, "%s (%s)", which, b->ops->name); }
+static bool told(bool ok, const struct backend *b, const char *which, struct err *e) {
+  return ok || err_context(e, "%s (%s)", which, b->ops->name);
+}
 
 #define BOTH(l, call_a, call_b) (told(call_a, (l)->a, "a", e) && told(call_b, (l)->b, "b", e))
-#define BOTH_LAYER(operation) BOTH(l, l->a->ops->operation(l->a, s, layer, e), l->b->ops->operation(l->b, s, layer, e))
+#define BOTH_LAYER(operation)   BOTH(l, l->a->ops->operation(l->a, s, layer, e), l->b->ops->operation(l->b, s, layer, e))
 
 static bool begin_step(struct backend *b, const struct step *s, bool observed, struct err *e) {
   struct lockstep *l = lockstep_of(b);
   observed |= l->watch == WATCH_ALL;
-  return BOTH(l, !l->a->ops->begin_step || l->a->ops->begin_step(l->a, s, observed, e), !l->b->ops->begin_step || l->b->ops->begin_step(l->b, s, observed, e));
+  return BOTH(l, !l->a->ops->begin_step || l->a->ops->begin_step(l->a, s, observed, e),
+              !l->b->ops->begin_step || l->b->ops->begin_step(l->b, s, observed, e));
 }
 
 // What a backend put off is there now.
 static bool end_step(struct backend *b, const struct step *s, struct err *e) {
   struct lockstep *l = lockstep_of(b);
-  if (!BOTH(l, !l->a->ops->end_step || l->a->ops->end_step(l->a, s, e), !l->b->ops->end_step || l->b->ops->end_step(l->b, s, e))) return false;
+  if (!BOTH(l, !l->a->ops->end_step || l->a->ops->end_step(l->a, s, e),
+            !l->b->ops->end_step || l->b->ops->end_step(l->b, s, e)))
+    return false;
   if (l->watch == WATCH_NOTHING || s->num_logits == 0) return true;
   if (!read_both(l, s, STAGE_LOGITS, e)) return false;
   look_at_logits(&l->logits, s, l->x, l->y, b->model->config.vocab_size);
@@ -212,12 +262,14 @@ static bool end_step(struct backend *b, const struct step *s, struct err *e) {
 
 static bool embed(struct backend *b, const struct step *s, struct err *e) {
   struct lockstep *l = lockstep_of(b);
-  return BOTH(l, l->a->ops->embed(l->a, s, e), l->b->ops->embed(l->b, s, e)) && look_at_stage(l, s, 0, POINT_EMBED, STAGE_HIDDEN, false, e);
+  return BOTH(l, l->a->ops->embed(l->a, s, e), l->b->ops->embed(l->b, s, e)) &&
+         look_at_stage(l, s, 0, POINT_EMBED, STAGE_HIDDEN, false, e);
 }
 
 static bool attention_in(struct backend *b, const struct step *s, int32_t layer, struct err *e) {
   struct lockstep *l = lockstep_of(b);
-  return feed_hidden(l, s, e) && BOTH_LAYER(attention_in) && look_at_stage(l, s, layer, POINT_QUERY, STAGE_QUERY, false, e) && look_at_cache(l, s, layer, e);
+  return feed_hidden(l, s, e) && BOTH_LAYER(attention_in) &&
+         look_at_stage(l, s, layer, POINT_QUERY, STAGE_QUERY, false, e) && look_at_cache(l, s, layer, e);
 }
 
 static bool attention(struct backend *b, const struct step *s, int32_t layer, struct err *e) {
@@ -239,13 +291,15 @@ static bool mlp_in(struct backend *b, const struct step *s, int32_t layer, struc
 
 static bool mlp_out(struct backend *b, const struct step *s, int32_t layer, struct err *e) {
   struct lockstep *l = lockstep_of(b);
-  return feed_stage(l, s, STAGE_MLP, e) && feed_hidden(l, s, e) && BOTH_LAYER(mlp_out) && look_at_stage(l, s, layer, POINT_MLP_OUT, STAGE_HIDDEN, true, e);
+  return feed_stage(l, s, STAGE_MLP, e) && feed_hidden(l, s, e) && BOTH_LAYER(mlp_out) &&
+         look_at_stage(l, s, layer, POINT_MLP_OUT, STAGE_HIDDEN, true, e);
 }
 
 static bool logits(struct backend *b, const struct step *s, struct err *e) {
   struct lockstep *l = lockstep_of(b);
   return feed_hidden(l, s, e) && BOTH(l, l->a->ops->logits(l->a, s, e), l->b->ops->logits(l->b, s, e)) &&
-         look_at_stage(l, s, 0, POINT_NORM, STAGE_NORM, false, e) && look_at_stage(l, s, 0, POINT_LOGITS, STAGE_LOGITS, false, e);
+         look_at_stage(l, s, 0, POINT_NORM, STAGE_NORM, false, e) &&
+         look_at_stage(l, s, 0, POINT_LOGITS, STAGE_LOGITS, false, e);
 }
 
 static bool copy_page(struct backend *b, int32_t from, int32_t to, struct err *e) {
@@ -283,28 +337,35 @@ static const struct backend_ops lockstep_ops = {.name = "lockstep",
                                                 .read = read_a,
                                                 .close = close_both};
 
-// --- opening -----------------------------------------------------------------------------------------------------------------
+// --- opening ---
 
 static bool check_number(const char *what, int64_t a, int64_t b, struct err *e) {
-  return a == b || err_set(e, "the two models are not of one shape: a has a %s of %lld, b of %lld", what, (long long)a, (long long)b);
+  return a == b || err_set(e, "the two models are not of one shape: a has a %s of %lld, b of %lld", what, (long long)a,
+                           (long long)b);
 }
 
 static bool check_shapes(const struct backend *a, const struct backend *b, struct err *e) {
   const struct config *p = &a->model->config, *q = &b->model->config;
-  return check_number("number of layers", p->num_layers, q->num_layers, e) && check_number("hidden size", p->hidden_size, q->hidden_size, e) &&
-         check_number("number of heads", p->num_heads, q->num_heads, e) && check_number("number of key-value heads", p->num_kv_heads, q->num_kv_heads, e) &&
-         check_number("head size", p->head_dim, q->head_dim, e) && check_number("MLP width", p->intermediate_size, q->intermediate_size, e) &&
-         check_number("vocabulary", p->vocab_size, q->vocab_size, e) && check_number("sliding window", p->sliding_window, q->sliding_window, e);
+  return check_number("number of layers", p->num_layers, q->num_layers, e) &&
+         check_number("hidden size", p->hidden_size, q->hidden_size, e) &&
+         check_number("number of heads", p->num_heads, q->num_heads, e) &&
+         check_number("number of key-value heads", p->num_kv_heads, q->num_kv_heads, e) &&
+         check_number("head size", p->head_dim, q->head_dim, e) &&
+         check_number("MLP width", p->intermediate_size, q->intermediate_size, e) &&
+         check_number("vocabulary", p->vocab_size, q->vocab_size, e) &&
+         check_number("sliding window", p->sliding_window, q->sliding_window, e);
 }
 
 static bool alloc_buffers(struct lockstep *l, struct err *e) {
   const struct config *c = &l->base.model->config;
   int64_t rows = l->base.options.max_rows, most = rows * 2 * c->num_kv_heads * c->head_dim;
   for (enum stage stage = STAGE_HIDDEN; stage <= STAGE_LOGITS; stage++) {
-    int64_t n = stage_width(c, stage) * (stage == STAGE_NORM || stage == STAGE_LOGITS ? l->base.options.max_logits : rows);
+    int64_t n =
+        stage_width(c, stage) * (stage == STAGE_NORM || stage == STAGE_LOGITS ? l->base.options.max_logits : rows);
     if (n > most) most = n;
   }
-  if (!(l->cells = mem_alloc((size_t)c->num_layers * POINT_COUNT, sizeof *l->cells, "the comparison's table", e))) return false;
+  if (!(l->cells = mem_alloc((size_t)c->num_layers * POINT_COUNT, sizeof *l->cells, "the comparison's table", e)))
+    return false;
   l->x = mem_alloc((size_t)most, sizeof *l->x, "a stage of a; use a smaller --chunk", e);
   if (l->x) l->y = mem_alloc((size_t)most, sizeof *l->y, "a stage of b; use a smaller --chunk", e);
   if (l->y) l->before = mem_alloc((size_t)(rows * c->hidden_size), sizeof *l->before, "the residual stream", e);
@@ -326,7 +387,8 @@ struct backend *lockstep_open(struct backend *a, struct backend *b, struct err *
   o->max_rows = least(a->options.max_rows, b->options.max_rows);
   o->max_logits = least(a->options.max_logits, b->options.max_logits);
   bool ok = a->options.page_size == b->options.page_size ||
-            err_set(e, "a has pages of %d tokens, b of %d; they must be the same", a->options.page_size, b->options.page_size);
+            err_set(e, "a has pages of %d tokens, b of %d; they must be the same", a->options.page_size,
+                    b->options.page_size);
   if (ok && check_shapes(a, b, e) && alloc_buffers(l, e)) return &l->base;
   close_both(&l->base);
   return NULL;

@@ -1,5 +1,5 @@
-// Two backends in lockstep: a backend of its own that runs every operation on both and compares what they made of it, so that
-// forward.c's one schedule drives them and the first operation that drifts is seen where it stands.
+// Two backends in lockstep: a backend of its own that runs every operation on both and compares what they made of it,
+// so that forward.c's one schedule drives them and the first operation that drifts is seen where it stands.
 #pragma once
 #include "runtime/forward.h"
 
@@ -23,8 +23,8 @@ bool compare_point_in_layer(enum compare_point p);
 
 enum compare_feed {
   FEED_OWN,       // each backend goes on from its own values: errors pile up
-  FEED_REFERENCE, // every operation of both starts from the reference's values, rounded to what the other one stores: the
-                  // error is that operation's alone
+  FEED_REFERENCE, // every operation of both starts from the reference's values, rounded to what the other one stores:
+                  // the error is that operation's alone
 };
 
 // A value at which two backends were looked at.
@@ -35,13 +35,13 @@ struct compare_value {
 
 // One point of one layer, over all rows so far.
 struct compare_cell {
-  int64_t count;                    // values compared; 0: not reached
-  double error, reference;          // sums of squares of b - a and of a. What is added to the residual stream is
-                                    // measured against what was added, with FEED_REFERENCE
-  double rounding;                  // then also: the square of what storing the stream in fp32 may cost
-  struct compare_value worst;       // largest |b - a|
-  float largest_a, largest_b;       // magnitudes
-  int64_t num_bad;                  // NaN in either, or infinite in one alone
+  int64_t count;              // values compared; 0: not reached
+  double error, reference;    // sums of squares of b - a and of a. What is added to the residual stream is
+                              // measured against what was added, with FEED_REFERENCE
+  double rounding;            // then also: the square of what storing the stream in fp32 may cost
+  struct compare_value worst; // largest |b - a|
+  float largest_a, largest_b; // magnitudes
+  int64_t num_bad;            // NaN in either, or infinite in one alone
   struct compare_value first_bad;
 };
 
@@ -51,8 +51,9 @@ double compare_nmse(const struct compare_cell *c);
 // Of the rows of logits.
 struct compare_logits {
   int64_t rows, bad_rows;
-  int64_t same_top, same_five; // rows with the same best id; of the five best of a, those among the five best of b, over all rows
-  double divergence, worst;    // sum and largest of the divergences of b from a, in nats
+  int64_t same_top,
+      same_five; // rows with the same best id; of the five best of a, those among the five best of b, over all rows
+  double divergence, worst; // sum and largest of the divergences of b from a, in nats
   int64_t worst_position;
 };
 

@@ -57,7 +57,8 @@ static bool run_operations(struct forward *f, struct err *e) {
 static bool run_step(struct forward *f, struct err *e) {
   struct backend *b = f->backend;
   bool observed = f->observer.after && !f->observer.lazy;
-  return (!b->ops->begin_step || b->ops->begin_step(b, &f->step, observed, e)) && run_operations(f, e) && (!b->ops->end_step || b->ops->end_step(b, &f->step, e));
+  return (!b->ops->begin_step || b->ops->begin_step(b, &f->step, observed, e)) && run_operations(f, e) &&
+         (!b->ops->end_step || b->ops->end_step(b, &f->step, e));
 }
 
 static bool check_inputs(const struct forward *f, const struct forward_input *in, int32_t count, struct err *e) {
@@ -121,6 +122,7 @@ bool forward_read(struct forward *f, enum stage stage, float *dst, struct err *e
 
 bool forward_can_pick(const struct forward *f) { return f->backend->ops->pick != NULL; }
 
-bool forward_pick(struct forward *f, const struct sampler_options *o, const double *random, int32_t *ids, struct err *e) {
+bool forward_pick(struct forward *f, const struct sampler_options *o, const double *random, int32_t *ids,
+                  struct err *e) {
   return f->backend->ops->pick(f->backend, &f->step, o, random, ids, e);
 }

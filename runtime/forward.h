@@ -53,8 +53,9 @@ bool forward_chunks(struct forward *f, struct sequence *s, const int32_t *ids, i
                     bool long_rope, enum logits_of logits, struct err *e);
 // Whether a whole sequence of `tokens` is rotated with longrope's long factors.
 bool forward_long_rope(const struct config *c, int64_t tokens);
-// A stage of the last step; see enum stage.
 // The next id of each row of logits, chosen in the backend, where it has that operation; see struct backend_ops.
 bool forward_can_pick(const struct forward *f);
-bool forward_pick(struct forward *f, const struct sampler_options *o, const double *random, int32_t *ids, struct err *e);
+bool forward_pick(struct forward *f, const struct sampler_options *o, const double *random, int32_t *ids,
+                  struct err *e);
+// A stage of the last step; see enum stage.
 bool forward_read(struct forward *f, enum stage stage, float *dst, struct err *e);

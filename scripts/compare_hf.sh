@@ -7,5 +7,4 @@ cd "$(dirname "$0")/.."
 . scripts/make_goldens_venv.sh
 unset OMP_NUM_THREADS
 export TQDM_DISABLE=1
-"$python" -c 'import gguf, accelerate' 2>/dev/null || "$python" -m pip install --quiet gguf==0.17.1 accelerate==1.10.1
 exec "$python" scripts/compare_hf.py "$@"

@@ -27,6 +27,6 @@ echo "[4/4] Timed: 100 new tokens, 7 runs each, same ids checked first"
 "$phi3" bench --json "$out/bench.json"
 echo
 echo "Written: $out/cached.txt $out/uncached.txt $out/bench.json"
-echo "Plot it:       scripts/plot.sh $out/bench.json -o $out/bench.svg"
+echo "Plot it:       scripts/report --plot $out/bench.json -o $out/bench.svg"
 echo "More to try:   $phi3 trace -p \"$prompt\"      $phi3 chat      $phi3 --help"
 echo "A larger model: scripts/get_model.sh smollm2 && $phi3 generate -m smollm2 -p \"$prompt\" -n 8"

@@ -3,7 +3,7 @@
 # Usage: scripts/setup.sh [extra packages]
 set -euo pipefail
 
-packages=(build-essential cmake ninja-build pkg-config libjansson-dev libpcre2-dev libcmocka-dev python3 git ca-certificates "$@")
+packages=(build-essential cmake ninja-build pkg-config libjansson-dev libpcre2-dev libcmocka-dev libbenchmark-dev python3 git ca-certificates "$@")
 
 # A tool that came from elsewhere does as well as the package.
 have_tool() {

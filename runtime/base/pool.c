@@ -7,8 +7,15 @@
 
 enum { MAX_THREADS = 256, SPINS = 4000 };
 
-// A piece is taken by counting `left` down. Whoever has taken one may read the loop's fields: they change only when all pieces are
-// finished. A worker that comes late finds nothing left and touches nothing, so that nobody waits for a thread that got no time.
+// Each thread has a range of neighbouring pieces, so that it walks through memory in order, and helps the others when
+// its own are taken. A piece is taken by counting its range's `left` down. Whoever has taken one may read the loop's
+// fields: they change only when all pieces are finished. A worker that comes late finds nothing left and touches
+// nothing, so that nobody waits for a thread that got no time.
+struct range {
+  atomic_llong left;                     // pieces not yet taken
+  char alone[64 - sizeof(atomic_llong)]; // in its cache line
+};
+
 struct pool {
   int threads, started;
   pthread_t ids[MAX_THREADS];
@@ -16,10 +23,12 @@ struct pool {
   pthread_cond_t work, done;
   atomic_bool stop, waiting; // waiting: the caller sleeps until the last piece is finished
   atomic_int sleepers;       // workers that sleep
+  atomic_uint loops;         // begun so far
   void (*fn)(void *, int64_t, int64_t, int);
   void *ctx;
   int64_t count, grain, pieces;
-  atomic_llong left, finished; // pieces not yet taken; pieces done
+  struct range ranges[MAX_THREADS];
+  atomic_llong finished; // pieces done
 };
 
 struct worker {
@@ -36,11 +45,16 @@ static void relax(void) {
 #endif
 }
 
-static void take_pieces(struct pool *p, int thread) {
-  long long left = atomic_load(&p->left);
+static int64_t range_begin(const struct pool *p, int index) {
+  return p->pieces / p->threads * index + p->pieces % p->threads * index / p->threads;
+}
+
+static void take_range(struct pool *p, int index, int thread) {
+  atomic_llong *counter = &p->ranges[index].left;
+  long long left = atomic_load(counter);
   while (left > 0) {
-    if (!atomic_compare_exchange_weak(&p->left, &left, left - 1)) continue;
-    int64_t pieces = p->pieces, begin = (pieces - left) * p->grain;
+    if (!atomic_compare_exchange_weak(counter, &left, left - 1)) continue;
+    int64_t pieces = p->pieces, begin = (range_begin(p, index + 1) - left) * p->grain;
     int64_t end = p->count - begin < p->grain ? p->count : begin + p->grain;
     p->fn(p->ctx, begin, end, thread);
     if (atomic_fetch_add(&p->finished, 1) + 1 == pieces && atomic_load(&p->waiting)) {
@@ -48,26 +62,34 @@ static void take_pieces(struct pool *p, int thread) {
       pthread_cond_signal(&p->done);
       pthread_mutex_unlock(&p->lock);
     }
-    left = atomic_load(&p->left);
+    left = atomic_load(counter);
   }
 }
 
-// A short spin first: in decoding the next loop comes within microseconds.
-static bool wait_for_work(struct pool *p) {
-  for (int i = 0; i < SPINS; i++, relax())
-    if (atomic_load(&p->left) > 0) return true;
-  pthread_mutex_lock(&p->lock);
-  atomic_fetch_add(&p->sleepers, 1);
-  while (atomic_load(&p->left) <= 0 && !atomic_load(&p->stop)) pthread_cond_wait(&p->work, &p->lock);
-  atomic_fetch_sub(&p->sleepers, 1);
-  pthread_mutex_unlock(&p->lock);
+static void take_pieces(struct pool *p, int thread) {
+  for (int i = 0; i < p->threads; i++) take_range(p, (thread + i) % p->threads, thread);
+}
+
+// Waits until a loop was begun after the `seen`-th. A short spin first: in decoding the next loop comes within
+// microseconds.
+static bool wait_for_work(struct pool *p, unsigned *seen) {
+  for (int i = 0; i < SPINS && atomic_load(&p->loops) == *seen; i++) relax();
+  if (atomic_load(&p->loops) == *seen) {
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->sleepers, 1);
+    while (atomic_load(&p->loops) == *seen && !atomic_load(&p->stop)) pthread_cond_wait(&p->work, &p->lock);
+    atomic_fetch_sub(&p->sleepers, 1);
+    pthread_mutex_unlock(&p->lock);
+  }
+  *seen = atomic_load(&p->loops);
   return !atomic_load(&p->stop);
 }
 
 static void *work(void *arg) {
   struct worker w = *(struct worker *)arg;
+  unsigned seen = 0;
   mem_free(arg);
-  while (wait_for_work(w.pool)) take_pieces(w.pool, w.index);
+  while (wait_for_work(w.pool, &seen)) take_pieces(w.pool, w.index);
   return NULL;
 }
 
@@ -129,7 +151,8 @@ void pool_for(struct pool *p, int64_t count, int64_t grain, void (*fn)(void *, i
   p->grain = grain;
   p->pieces = (count - 1) / grain + 1;
   atomic_store(&p->finished, 0);
-  atomic_store(&p->left, p->pieces);
+  for (int i = 0; i < p->threads; i++) atomic_store(&p->ranges[i].left, range_begin(p, i + 1) - range_begin(p, i));
+  atomic_fetch_add(&p->loops, 1);
   if (atomic_load(&p->sleepers) > 0) {
     pthread_mutex_lock(&p->lock);
     pthread_cond_broadcast(&p->work);

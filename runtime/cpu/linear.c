@@ -30,10 +30,23 @@ void linear_f64(struct cpu *c, const struct matrix *w, const struct rows *x, int
 
 int32_t linear_panel(int32_t count) { return count <= 64 ? 32 : LINEAR_PANEL; }
 
+static void find_rows(const struct matrix *w, int64_t first, int32_t count, struct weight_row *rows) {
+  for (int32_t o = 0; o < count;) {
+    const void *data;
+    enum dtype type;
+    int32_t run = (int32_t)matrix_rows(w, first + o, count - o, &data, &type);
+    int64_t bytes = run > 1 ? dtype_row_bytes(type, w->cols) : 0;
+    for (int32_t i = 0; i < run; i++, o++) {
+      rows[o].data = (const char *)data + i * bytes;
+      rows[o].type = type;
+    }
+  }
+}
+
 void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t num_outputs, const float *x,
                   int64_t ldx, int32_t count, float *out, struct linear_scratch *scratch) {
   struct weight_row rows[LINEAR_PANEL];
-  for (int32_t o = 0; o < num_outputs; o++) rows[o].data = matrix_row(w, first + o, &rows[o].type);
+  find_rows(w, first, num_outputs, rows);
   struct linear_task t = {
       .w = rows, .num_outputs = num_outputs, .num_rows = count, .k = w->cols, .x = x, .ldx = ldx, .out = out};
   if (count == 1) c->kernels->linear_row(&t);

@@ -11,7 +11,8 @@ void rope_angles(struct cpu *c, const struct step *s) {
       c->rope_position[r] = position;
       c->rope_long[r] = long_rope;
       int64_t half = c->base.model->config.rotary_dim / 2;
-      rope_cos_sin(&c->base.model->config, c->base.options.fp64, c->inv_freq[long_rope], position, c->cos + r * half, c->sin + r * half);
+      rope_cos_sin(&c->base.model->config, c->base.options.fp64, c->inv_freq[long_rope], position, c->cos + r * half,
+                   c->sin + r * half);
     }
   }
 }

@@ -18,6 +18,8 @@ typedef struct CUgraphExec_st *cu_graph_exec;
 enum { // CUdevice_attribute
   CU_ATTRIBUTE_SHARED_OPTIN = 97,
   CU_ATTRIBUTE_MULTIPROCESSORS = 16,
+  CU_ATTRIBUTE_MEMORY_CLOCK = 36, // kHz
+  CU_ATTRIBUTE_MEMORY_BUS = 37,   // bits
   CU_ATTRIBUTE_MAJOR = 75,
   CU_ATTRIBUTE_MINOR = 76,
 };

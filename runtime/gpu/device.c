@@ -7,17 +7,24 @@ static const char *const names[KERNEL_COUNT] = {
 #undef GPU_KERNEL_NAME
 };
 
-enum { NEED_MAJOR = 7, NEED_MINOR = 5 };
+enum { NEED_MAJOR = 7, NEED_MINOR = 5, NEED_DRIVER = 11080 };
 
 const char *gpu_kernel_name(enum gpu_kernel k) { return names[k]; }
 
 static bool check_images(struct err *e) {
-  return gpu_num_images > 0 || err_set(e, "this build has no GPU kernels, because there was no nvcc; install the CUDA toolkit (11.8 or later) and build again, or "
+  return gpu_num_images > 0 || err_set(e, "this build has no GPU kernels, because nvcc was not found or PHI3_CUDA was off; install the CUDA toolkit (11.8 or later) and build again, or "
                                           "use --device cpu");
 }
 
 bool gpu_device_pci(const struct gpu_device *d, char out[32], struct err *e) {
   return cuda_check(&d->cuda, d->cuda.device_pci(out, 32, d->device), "asking for the device's bus id", e);
+}
+
+static bool check_driver(const struct cuda *c, struct err *e) {
+  int version = 0;
+  if (!cuda_check(c, c->driver_version(&version), "asking for the driver's version", e)) return false;
+  return version >= NEED_DRIVER || err_set(e, "the NVIDIA driver is for CUDA %d.%d, which is too old; install one for CUDA 11.8 or later, or use --device cpu", version / 1000,
+                                           version % 1000 / 10);
 }
 
 // The driver and a device that the kernels can run on.
@@ -27,7 +34,7 @@ static bool find_device(struct gpu_device *d, bool virtual_gpu, struct err *e) {
   const struct cuda *c = &d->cuda;
   cu_result r = c->init(0);
   if (r == CU_ERROR_NO_DEVICE) return err_set(e, "the NVIDIA driver finds no GPU; use --device cpu or vgpu");
-  if (!cuda_check(c, r, "starting the driver", e) || !cuda_check(c, c->device_count(&count), "counting the devices", e)) return false;
+  if (!cuda_check(c, r, "starting the driver", e) || !check_driver(c, e) || !cuda_check(c, c->device_count(&count), "counting the devices", e)) return false;
   if (count == 0) return err_set(e, "the NVIDIA driver finds no GPU; use --device cpu or vgpu");
   if (!cuda_check(c, c->device_get(&d->device, 0), "choosing the first device", e) ||
       !cuda_check(c, c->device_name(d->name, sizeof d->name, d->device), "asking for the device's name", e) ||
@@ -52,10 +59,9 @@ static bool load_images(struct gpu_device *d, struct err *e) {
     if (!cuda_check(c, r, "loading the kernels", e)) {
       int version = 0;
       c->driver_version(&version);
-      if (too_new(r))
-        err_add_context(e, "kernels/%s.cu, built with CUDA %s, does not load on %s, whose driver is for CUDA %d.%d; update the driver, or build with an older toolkit",
-                        gpu_images[i].name, gpu_images_cuda, d->name, version / 1000, version % 1000 / 10);
-      return err_context(e, "kernels/%s.cu", gpu_images[i].name);
+      if (!too_new(r)) return err_context(e, "kernels/%s.cu", gpu_images[i].name);
+      return err_context(e, "kernels/%s.cu, built with CUDA %s, does not load on %s, whose driver is for CUDA %d.%d; update the driver, or build with an older toolkit",
+                         gpu_images[i].name, gpu_images_cuda, d->name, version / 1000, version % 1000 / 10);
     }
     d->num_modules++;
   }
@@ -86,6 +92,7 @@ bool gpu_device_open(struct gpu_device *d, bool virtual_gpu, struct err *e) {
 
 void gpu_device_close(struct gpu_device *d) {
   struct cuda *c = &d->cuda;
+  cublas_close(&d->cublas);
   if (d->stream) c->stream_wait(d->stream), c->stream_destroy(d->stream);
   for (int32_t i = 0; i < d->num_modules; i++) c->module_unload(d->modules[i]);
   if (d->context) c->context_release(d->device);

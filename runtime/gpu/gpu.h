@@ -2,6 +2,7 @@
 #pragma once
 #include "kernels/kernels.h"
 #include "runtime/backend.h"
+#include "runtime/gpu/cublas.h"
 #include "runtime/gpu/cuda.h"
 #include "runtime/gpu/pack.h"
 
@@ -28,6 +29,8 @@ struct gpu_device {
   int32_t num_modules;
   cu_function kernels[KERNEL_COUNT];
   cu_stream stream;
+  struct cublas cublas;           // for prefill, when asked for
+  cu_pointer plain, sums;         // cuBLAS: fp16 weights in plain order, fp32 [rows, packed rows]
   int32_t max_shared; // bytes of shared memory a block may have
   char name[128];
 };
@@ -64,6 +67,8 @@ struct gpu {
   struct gpu_layer *layers;
   cu_pointer embed, norm;              // fp16 [vocab, hidden]; fp32 [hidden]
   struct phi3_weights head;
+  size_t plain_halfs, packed_rows;     // of the largest matrix: what cuBLAS needs room for
+  size_t own_scratch;                  // bytes of the work space without that
   cu_pointer parts, rope;              // half tiles of qkv; cos and sin
   int32_t max_positions;               // rows of the rope table
   int64_t page_halfs;                  // keys (or values) of one page and layer
@@ -80,6 +85,7 @@ struct gpu {
   enum gpu_recording recording;
   struct gpu_graph graphs[GPU_GRAPHS];
   int32_t num_graphs, replayed;        // index of the graph to replay
+  int32_t open_ranges;                 // for Nsight, nested
   struct pack_report report;
 };
 
@@ -100,6 +106,8 @@ void gpu_slab_close(struct gpu *g, struct gpu_slab *s);
 cu_pointer gpu_carve(struct gpu_slab *s, size_t bytes);
 // weights.c: everything of the model on the device, in a slab of gpu_weight_bytes.
 bool gpu_weight_bytes(const struct config *c, size_t *bytes, struct err *e);
+// Halfs of the largest packed matrix, and its packed rows at most of those whose epilogue cuBLAS has not.
+bool gpu_largest_matrix(const struct config *c, size_t *halfs, size_t *packed_rows, struct err *e);
 bool gpu_load_weights(struct gpu *g, struct err *e);
 // rope.c: the table of cos and sin.
 size_t gpu_rope_bytes(const struct config *c, int32_t positions);
@@ -117,6 +125,9 @@ void gpu_drop_graphs(struct gpu *g);
 enum gpu_epilogue { EPILOGUE_STORE, EPILOGUE_ADD, EPILOGUE_SILU, EPILOGUE_QKV };
 // y = x W^T by the kernel for p->rows rows. With p->residual the kernel norms the rows itself; see gpu_norm_fits.
 bool gpu_linear(struct gpu_device *d, enum gpu_epilogue epilogue, struct phi3_linear *p, struct err *e);
+// Around the products of cuBLAS: d->plain from the packed weights; the epilogues silu and qkv on p->sums.
+bool gpu_unpack(struct gpu_device *d, struct phi3_unpack *p, struct err *e);
+bool gpu_apply(struct gpu_device *d, enum gpu_epilogue epilogue, struct phi3_linear *p, struct err *e);
 bool gpu_norm_fits(const struct phi3_weights *w, int32_t rows);
 bool gpu_rmsnorm(struct gpu_device *d, struct phi3_rmsnorm *p, struct err *e);
 // `split`: by keys, for rows of any sequences, in `spans` spans at most; else by blocks of p->queries.
@@ -140,6 +151,11 @@ extern const struct gpu_image {
 } gpu_images[];
 extern const int32_t gpu_num_images;
 extern const char gpu_images_cuda[]; // nvcc's version
-// nvtx.c: ranges for Nsight; nothing without its header.
-void gpu_range_push(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void gpu_range_pop(void);
+// nvtx.c: ranges for Nsight, which cost next to nothing where none listens; nothing without their header. They nest:
+//   "prefill 31" or "decode 4" (the step's tokens) > "embed", "layer 0" > "attention_in", "attention", "attention_out", "mlp_in", "mlp_out"; "logits"
+// and stand alone around what is no part of a step: "sample", "copy_page". A decode step's launches are captured once, inside of these ranges; when it is replayed
+// the host does nothing but launch the graph, in "decode 4" > "replay". Nsight Systems shows the graph's kernels with --cuda-graph-trace=node.
+void gpu_range_push(struct gpu *g, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void gpu_range_pop(struct gpu *g);
+// Ends what a failed step left open.
+void gpu_range_pop_all(struct gpu *g);

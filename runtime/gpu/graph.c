@@ -10,12 +10,13 @@ void gpu_drop_graphs(struct gpu *g) {
   while (g->num_graphs) drop(g, g->num_graphs - 1);
 }
 
-// A step that failed on its way left a capture open.
+// A step that failed on its way left a capture and ranges open.
 void gpu_end_abandoned(struct gpu *g) {
   cu_graph graph = NULL;
   if (g->recording == RECORD_CAPTURE) g->d.cuda.capture_end(g->d.stream, &graph);
   if (graph) g->d.cuda.graph_destroy(graph);
   g->recording = RECORD_OFF;
+  gpu_range_pop_all(g);
 }
 
 static int32_t find(const struct gpu *g, const struct step *s) {
@@ -32,7 +33,7 @@ bool gpu_begin_step(struct backend *b, const struct step *s, bool observed, stru
   const struct cuda *c = &g->d.cuda;
   gpu_end_abandoned(g);
   if (!cuda_check(c, c->context_set(g->d.context), "choosing the device", e) || !gpu_send_step(g, s, e)) return false;
-  gpu_range_push(is_decode(s) ? "decode %d" : "prefill %d", s->num_rows);
+  gpu_range_push(g, is_decode(s) ? "decode %d" : "prefill %d", s->num_rows);
   if (observed || !is_decode(s)) return true;
   g->replayed = find(g, s);
   if (g->replayed >= 0) {
@@ -59,12 +60,18 @@ static bool keep(struct gpu *g, const struct step *s, struct err *e) {
   return true;
 }
 
+static bool replay(struct gpu *g, struct err *e) {
+  gpu_range_push(g, "replay");
+  bool ok = cuda_check(&g->d.cuda, g->d.cuda.graph_launch(g->graphs[g->replayed].exec, g->d.stream), "replaying the step", e);
+  gpu_range_pop(g);
+  return ok;
+}
+
 bool gpu_end_step(struct backend *b, const struct step *s, struct err *e) {
   struct gpu *g = gpu_of(b);
   enum gpu_recording was = g->recording;
   g->recording = RECORD_OFF;
-  gpu_range_pop();
-  if (was == RECORD_OFF) return true;
-  if (was == RECORD_CAPTURE && !keep(g, s, e)) return false;
-  return cuda_check(&g->d.cuda, g->d.cuda.graph_launch(g->graphs[g->replayed].exec, g->d.stream), "replaying the step", e);
+  bool ok = (was != RECORD_CAPTURE || keep(g, s, e)) && (was == RECORD_OFF || replay(g, e));
+  gpu_range_pop(g);
+  return ok;
 }

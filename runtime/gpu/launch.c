@@ -10,6 +10,31 @@ static bool linear_prefill(struct gpu_device *d, enum gpu_epilogue epilogue, str
   return gpu_launch(d, kernels[epilogue], (unsigned[]){ceil_div(p->w.tiles, PREFILL_TILES) * ceil_div(p->rows, PREFILL_TOKENS), 1, 1}, PREFILL_THREADS, 0, p, e);
 }
 
+bool gpu_unpack(struct gpu_device *d, struct phi3_unpack *p, struct err *e) {
+  return gpu_launch(d, KERNEL_unpack_rows, (unsigned[]){ceil_div((int64_t)p->w.tiles * p->w.groups * 64, 256), 1, 1}, 256, 0, p, e);
+}
+
+enum { APPLY_TILES = 16, APPLY_THREADS = 128 }; // of plain.cu
+
+bool gpu_apply(struct gpu_device *d, enum gpu_epilogue epilogue, struct phi3_linear *p, struct err *e) {
+  enum gpu_kernel kernel = epilogue == EPILOGUE_SILU ? KERNEL_apply_silu : KERNEL_apply_qkv;
+  return gpu_launch(d, kernel, (unsigned[]){ceil_div(p->w.tiles, APPLY_TILES) * (unsigned)p->rows, 1, 1}, APPLY_THREADS, 0, p, e);
+}
+
+// Weights to plain order, cuBLAS's product, and what it has no epilogue for.
+static bool linear_cublas(struct gpu_device *d, enum gpu_epilogue epilogue, struct phi3_linear *p, struct err *e) {
+  struct phi3_unpack u = {p->w, d->plain};
+  struct cublas_product m = {.w = d->plain, .x = p->x, .c = p->out, .rows = p->rows, .features = p->features,
+                             .k = p->w.groups * PHI3_GROUP_K, .ldw = p->w.groups * PHI3_GROUP_K, .ldx = p->ldx, .ldc = p->ld_out,
+                             .add = epilogue == EPILOGUE_ADD};
+  bool own = epilogue == EPILOGUE_SILU || epilogue == EPILOGUE_QKV;
+  if (own) {
+    p->sums = m.c = d->sums;
+    m.features = m.ldc = p->w.tiles * PHI3_TILE_ROWS;
+  }
+  return gpu_unpack(d, &u, e) && cublas_multiply(&d->cublas, &m, e) && (!own || gpu_apply(d, epilogue, p, e));
+}
+
 // Of linear_decode.cu: a block's warps, and its tiles of 16 packed rows.
 struct decode_shape {
   unsigned warps, tiles, shared;
@@ -32,7 +57,7 @@ bool gpu_linear(struct gpu_device *d, enum gpu_epilogue epilogue, struct phi3_li
   static const enum gpu_kernel few[] = {KERNEL_decode_store_8, KERNEL_decode_add_8, KERNEL_decode_silu_8, KERNEL_decode_qkv_8};
   static const enum gpu_kernel some[] = {KERNEL_decode_store_16, KERNEL_decode_add_16, KERNEL_decode_silu_16, KERNEL_decode_qkv_16};
   static const enum gpu_kernel normed[] = {KERNEL_decode_norm_store, KERNEL_decode_add_8, KERNEL_decode_norm_silu, KERNEL_decode_norm_qkv};
-  if (p->rows > PHI3_DECODE_ROWS) return linear_prefill(d, epilogue, p, e);
+  if (p->rows > PHI3_DECODE_ROWS) return (d->cublas.handle ? linear_cublas : linear_prefill)(d, epilogue, p, e);
   bool norm = p->residual != 0;
   struct decode_shape s = decode_shape(&p->w, p->rows, norm);
   const enum gpu_kernel *kernels = norm ? normed : p->rows > 8 ? some : few;

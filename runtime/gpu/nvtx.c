@@ -2,19 +2,27 @@
 #include <stdarg.h>
 #include <stdio.h>
 #ifdef PHI3_NVTX
-#include <nvtx3/nvToolsExt.h>
+#include <nvtx3/nvToolsExt.h> // headers alone: they find the listener by themselves, at run time
+#else
+#define nvtxRangePushA(text) ((void)(text))
+#define nvtxRangePop() ((void)0)
+#endif
 
-void gpu_range_push(const char *fmt, ...) {
+void gpu_range_push(struct gpu *g, const char *fmt, ...) {
   char text[64];
   va_list ap;
   va_start(ap, fmt);
   vsnprintf(text, sizeof text, fmt, ap);
   va_end(ap);
   nvtxRangePushA(text);
+  g->open_ranges++;
 }
 
-void gpu_range_pop(void) { nvtxRangePop(); }
-#else
-void gpu_range_push(const char *fmt, ...) { (void)fmt; }
-void gpu_range_pop(void) {}
-#endif
+void gpu_range_pop(struct gpu *g) {
+  nvtxRangePop();
+  g->open_ranges--;
+}
+
+void gpu_range_pop_all(struct gpu *g) {
+  while (g->open_ranges) gpu_range_pop(g);
+}

@@ -52,9 +52,29 @@ static void carve_scratch(struct gpu *g) {
   g->arrays = gpu_carve(s, g->at.bytes + logits * sizeof(uint64_t) + 16);
   g->tables = gpu_carve(s, rows * (size_t)g->table_stride * sizeof(int32_t));
   g->rope = gpu_carve(s, gpu_rope_bytes(c, g->max_positions));
+  g->own_scratch = s->used;
+  if (!g->d.cublas.handle) return;
+  g->d.plain = gpu_carve(s, g->plain_halfs * half);
+  g->d.sums = gpu_carve(s, rows * g->packed_rows * sizeof(float));
 }
 
-static double gigabytes(size_t bytes) { return (double)bytes * 1e-9; }
+enum { SIZE_TEXT = 32 };
+static const char *size_text(size_t bytes, char out[SIZE_TEXT]) {
+  if (bytes >= 1000000000) snprintf(out, SIZE_TEXT, "%.2f GB", (double)bytes * 1e-9);
+  else snprintf(out, SIZE_TEXT, "%.2f MB", (double)bytes * 1e-6);
+  return out;
+}
+
+// What would fit into `left` bytes beside the weights; negative: the weights do not.
+static void advise(char *out, size_t size, const struct gpu *g, int64_t left, size_t page) {
+  const struct backend_options *o = &g->base.options;
+  int64_t scratch = (int64_t)g->scratch.used, own = (int64_t)g->own_scratch + (int64_t)page * o->num_pages;
+  long long tokens = left > scratch ? (left - scratch) / (int64_t)page * o->page_size : 0;
+  if (own <= left) snprintf(out, size, "--gemm own needs %.2f MB less and would fit", (double)(scratch - (int64_t)g->own_scratch) * 1e-6);
+  else if (tokens > 0) snprintf(out, size, "%lld tokens would fit: --max-tokens %lld", tokens, tokens);
+  else if (left > (int64_t)page) snprintf(out, size, "the weights would fit, so use a --chunk smaller than %d, or --device cpu", o->max_rows);
+  else snprintf(out, size, "the weights do not fit with any context; use a smaller model, a GPU with more memory, or --device cpu");
+}
 
 // Says how much is missing, and what would fit.
 static bool check_memory(struct gpu *g, size_t weights, size_t page, size_t scratch, struct err *e) {
@@ -62,13 +82,11 @@ static bool check_memory(struct gpu *g, size_t weights, size_t page, size_t scra
   size_t free_bytes, total, pages = page * (size_t)o->num_pages, need = weights + pages + scratch;
   if (!cuda_check(&g->d.cuda, g->d.cuda.mem_info(&free_bytes, &total), "asking for the device's memory", e)) return false;
   if (need <= free_bytes) return true;
-  char fits[160];
-  if (weights + scratch + page <= free_bytes)
-    snprintf(fits, sizeof fits, "%lld tokens would fit: --max-tokens %lld", (long long)((free_bytes - weights - scratch) / page) * o->page_size,
-             (long long)((free_bytes - weights - scratch) / page) * o->page_size);
-  else snprintf(fits, sizeof fits, "no context fits beside the weights; use a smaller model, a smaller --chunk, or --device cpu");
-  err_set(e, "%s has %.2f GB of memory free and %.2f GB are needed (weights %.2f, %d pages of %d tokens %.2f, work space %.2f): %.2f GB are missing; %s", g->d.name,
-          gigabytes(free_bytes), gigabytes(need), gigabytes(weights), o->num_pages, o->page_size, gigabytes(pages), gigabytes(scratch), gigabytes(need - free_bytes), fits);
+  char fits[160], text[6][SIZE_TEXT];
+  advise(fits, sizeof fits, g, (int64_t)free_bytes - (int64_t)weights, page);
+  err_set(e, "%s has %s of memory free and %s are needed (weights %s, %d pages of %d tokens %s, work space %s): %s are missing; %s", g->d.name,
+          size_text(free_bytes, text[0]), size_text(need, text[1]), size_text(weights, text[2]), o->num_pages, o->page_size, size_text(pages, text[3]),
+          size_text(scratch, text[4]), size_text(need - free_bytes, text[5]), fits);
   e->no_memory = true;
   return false;
 }
@@ -76,7 +94,7 @@ static bool check_memory(struct gpu *g, size_t weights, size_t page, size_t scra
 static bool open_memory(struct gpu *g, struct err *e) {
   const struct config *c = &g->base.model->config;
   size_t weights, pages = 2 * (size_t)g->page_halfs * sizeof(uint16_t) * (size_t)c->num_layers;
-  if (!gpu_weight_bytes(c, &weights, e)) return false;
+  if (!gpu_weight_bytes(c, &weights, e) || !gpu_largest_matrix(c, &g->plain_halfs, &g->packed_rows, e)) return false;
   carve_scratch(g);
   size_t scratch = g->scratch.used, all_pages;
   if (__builtin_mul_overflow(pages, (size_t)g->base.options.num_pages, &all_pages))
@@ -94,6 +112,10 @@ static bool open_memory(struct gpu *g, struct err *e) {
          gpu_wait(&g->d, "clearing the memory", e);
 }
 
+static bool open_cublas(struct gpu *g, bool virtual_gpu, struct err *e) {
+  return g->base.options.gemm != GEMM_CUBLAS || cublas_open(&g->d.cublas, g->d.stream, virtual_gpu, e);
+}
+
 struct backend *gpu_backend_open(const struct model *m, const struct backend_options *o, bool virtual_gpu, struct err *e) {
   if (!check_options(m, o, e)) return NULL;
   struct gpu *g = mem_alloc(1, sizeof *g, "the backend", e);
@@ -101,7 +123,7 @@ struct backend *gpu_backend_open(const struct model *m, const struct backend_opt
   g->base = (struct backend){.ops = virtual_gpu ? &gpu_virtual_ops : &gpu_cuda_ops, .model = m, .options = *o};
   g->base.options.page_type = PAGE_F16;
   set_shapes(g);
-  if (gpu_device_open(&g->d, virtual_gpu, e) && open_memory(g, e) && gpu_open_step(g, e) && gpu_load_rope(g, e) && gpu_load_weights(g, e)) return &g->base;
+  if (gpu_device_open(&g->d, virtual_gpu, e) && open_cublas(g, virtual_gpu, e) && open_memory(g, e) && gpu_open_step(g, e) && gpu_load_rope(g, e) && gpu_load_weights(g, e)) return &g->base;
   gpu_close(&g->base);
   return NULL;
 }
@@ -112,6 +134,7 @@ void gpu_close(struct backend *b) {
   gpu_end_abandoned(g);
   if (g->d.stream) g->d.cuda.stream_wait(g->d.stream);
   gpu_drop_graphs(g);
+  gpu_range_pop_all(g);
   gpu_slab_close(g, &g->weights);
   gpu_slab_close(g, &g->pages);
   gpu_slab_close(g, &g->scratch);
@@ -122,9 +145,19 @@ void gpu_close(struct backend *b) {
   mem_free(g);
 }
 
+// Two transfers a clock.
+static double memory_speed(const struct gpu_device *d) {
+  int khz = 0, bits = 0;
+  if (d->cuda.device_attribute(&khz, CU_ATTRIBUTE_MEMORY_CLOCK, d->device) || d->cuda.device_attribute(&bits, CU_ATTRIBUTE_MEMORY_BUS, d->device)) return 0;
+  return 2e3 * khz * bits / 8;
+}
+
 struct gpu_report gpu_backend_report(const struct backend *b) {
   const struct gpu *g = (const struct gpu *)b;
   struct gpu_report r = {.weights = g->report.values, .overflows = g->report.overflows, .largest = g->report.largest};
+  struct err no_id;
   snprintf(r.device, sizeof r.device, "%s", g->d.name);
+  if (!gpu_device_pci(&g->d, r.pci, &no_id)) r.pci[0] = 0;
+  r.memory_bytes_per_second = memory_speed(&g->d);
   return r;
 }

@@ -32,7 +32,10 @@ static bool embed(struct backend *b, const struct step *s, struct err *e) {
   struct gpu *g = gpu_of(b);
   if (g->recording == RECORD_REPLAY) return true;
   struct phi3_embed p = {g->embed, gpu_array(g, g->at.ids), g->x, s->num_rows, config_of(g)->hidden_size};
-  return gpu_launch(&g->d, KERNEL_embed_rows, (unsigned[]){(unsigned)s->num_rows, 1, 1}, 128, 0, &p, e);
+  gpu_range_push(g, "embed");
+  bool ok = gpu_launch(&g->d, KERNEL_embed_rows, (unsigned[]){(unsigned)s->num_rows, 1, 1}, 128, 0, &p, e);
+  gpu_range_pop(g);
+  return ok;
 }
 
 static bool attention_in(struct backend *b, const struct step *s, int32_t layer, struct err *e) {
@@ -51,9 +54,10 @@ static bool attention_in(struct backend *b, const struct step *s, int32_t layer,
                           .head_dim = c->head_dim,
                           .kv_heads = c->num_kv_heads,
                           .cache = cache_of(g, layer)};
-  gpu_range_push("layer %d attention_in", layer);
+  gpu_range_push(g, "layer %d", layer); // until mlp_out
+  gpu_range_push(g, "attention_in");
   bool ok = norm_for(g, &p, g->layers[layer].input_norm, e) && gpu_linear(&g->d, EPILOGUE_QKV, &p, e);
-  gpu_range_pop();
+  gpu_range_pop(g);
   return ok;
 }
 
@@ -78,41 +82,43 @@ static bool attention(struct backend *b, const struct step *s, int32_t layer, st
                              .queries = gpu_array(g, g->at.queries),
                              .partial = g->partial,
                              .max_spans = g->max_spans};
-  gpu_range_push("layer %d attention", layer);
+  gpu_range_push(g, "attention");
   bool ok = gpu_attention(&g->d, &p, g->split, g->split ? g->spans : g->num_queries, e);
-  gpu_range_pop();
+  gpu_range_pop(g);
   return ok;
 }
 
 // x += W y
-static bool add_projection(struct gpu *g, const struct step *s, const struct phi3_weights *w, cu_pointer y, int32_t ld, const char *name, int32_t layer, struct err *e) {
+static bool add_projection(struct gpu *g, const struct step *s, const struct phi3_weights *w, cu_pointer y, int32_t ld, const char *name, struct err *e) {
   int32_t hidden = config_of(g)->hidden_size;
   if (g->recording == RECORD_REPLAY) return true;
   struct phi3_linear p = {.w = *w, .x = y, .rows = s->num_rows, .ldx = ld, .out = g->x, .ld_out = hidden, .features = hidden};
-  gpu_range_push("layer %d %s", layer, name);
+  gpu_range_push(g, "%s", name);
   bool ok = gpu_linear(&g->d, EPILOGUE_ADD, &p, e);
-  gpu_range_pop();
+  gpu_range_pop(g);
   return ok;
 }
 
 static bool attention_out(struct backend *b, const struct step *s, int32_t layer, struct err *e) {
   struct gpu *g = gpu_of(b);
-  return add_projection(g, s, &g->layers[layer].o, g->mixed, g->heads_ld, "attention_out", layer, e);
+  return add_projection(g, s, &g->layers[layer].o, g->mixed, g->heads_ld, "attention_out", e);
 }
 
 static bool mlp_in(struct backend *b, const struct step *s, int32_t layer, struct err *e) {
   struct gpu *g = gpu_of(b);
   if (g->recording == RECORD_REPLAY) return true;
   struct phi3_linear p = {.w = g->layers[layer].gate_up, .rows = s->num_rows, .half_out = g->mlp, .ld_out = g->mlp_ld, .features = config_of(g)->intermediate_size};
-  gpu_range_push("layer %d mlp_in", layer);
+  gpu_range_push(g, "mlp_in");
   bool ok = norm_for(g, &p, g->layers[layer].post_attention_norm, e) && gpu_linear(&g->d, EPILOGUE_SILU, &p, e);
-  gpu_range_pop();
+  gpu_range_pop(g);
   return ok;
 }
 
 static bool mlp_out(struct backend *b, const struct step *s, int32_t layer, struct err *e) {
   struct gpu *g = gpu_of(b);
-  return add_projection(g, s, &g->layers[layer].down, g->mlp, g->mlp_ld, "mlp_out", layer, e);
+  bool ok = add_projection(g, s, &g->layers[layer].down, g->mlp, g->mlp_ld, "mlp_out", e);
+  if (g->recording != RECORD_REPLAY) gpu_range_pop(g); // the layer
+  return ok;
 }
 
 bool gpu_norm_logit_rows(struct gpu *g, const struct step *s, struct err *e) {
@@ -127,10 +133,10 @@ static bool logits(struct backend *b, const struct step *s, struct err *e) {
   int32_t vocab = config_of(g)->vocab_size;
   if (g->recording == RECORD_REPLAY) return true;
   struct phi3_linear p = {.w = g->head, .x = g->normed, .rows = s->num_logits, .ldx = g->hidden_ld, .out = g->logits, .ld_out = vocab, .features = vocab};
-  gpu_range_push("logits");
+  gpu_range_push(g, "logits");
   bool all = s->num_logits == s->num_rows && gpu_norm_fits(&p.w, p.rows); // then the residual's rows are the logits', in order
   bool ok = (all ? norm_for(g, &p, g->norm, e) : gpu_norm_logit_rows(g, s, e)) && gpu_linear(&g->d, EPILOGUE_STORE, &p, e);
-  gpu_range_pop();
+  gpu_range_pop(g);
   return ok;
 }
 
@@ -141,7 +147,10 @@ static bool copy_page(struct backend *b, int32_t from, int32_t to, struct err *e
   if (from == to) return true;
   struct phi3_copy_page p = {g->keys, g->values, n * g->page_halfs, g->page_halfs, from, to};
   int64_t chunks = (g->page_halfs / 8 + 255) / 256;
-  return gpu_launch(&g->d, KERNEL_copy_pages, (unsigned[]){(unsigned)chunks, (unsigned)config_of(g)->num_layers, 2}, 256, 0, &p, e);
+  gpu_range_push(g, "copy_page");
+  bool ok = gpu_launch(&g->d, KERNEL_copy_pages, (unsigned[]){(unsigned)chunks, (unsigned)config_of(g)->num_layers, 2}, 256, 0, &p, e);
+  gpu_range_pop(g);
+  return ok;
 }
 
 static bool pick(struct backend *b, const struct step *s, const struct sampler_options *o, const double *random, int32_t *ids, struct err *e) {
@@ -153,9 +162,11 @@ static bool pick(struct backend *b, const struct step *s, const struct sampler_o
     return false;
   struct phi3_sample p = {.logits = g->logits, .random = gpu_array(g, g->at.random), .ids = g->picked, .rows = s->num_logits, .vocab = config_of(g)->vocab_size,
                           .top_k = o->top_k, .temperature = random ? o->temperature : 0, .top_p = o->top_p, .min_p = o->min_p};
-  if (!gpu_launch(&g->d, KERNEL_sample_rows, (unsigned[]){(unsigned)s->num_logits, 1, 1}, 1024, 0, &p, e) || !gpu_wait(&g->d, "computing the step", e) ||
-      !cuda_check(c, c->to_host(ids, g->picked, (size_t)s->num_logits * sizeof *ids), "reading the chosen ids", e))
-    return false;
+  gpu_range_push(g, "sample");
+  bool ok = gpu_launch(&g->d, KERNEL_sample_rows, (unsigned[]){(unsigned)s->num_logits, 1, 1}, 1024, 0, &p, e) && gpu_wait(&g->d, "computing the step", e) &&
+            cuda_check(c, c->to_host(ids, g->picked, (size_t)s->num_logits * sizeof *ids), "reading the chosen ids", e);
+  gpu_range_pop(g);
+  if (!ok) return false;
   for (int32_t i = 0; i < s->num_logits; i++)
     if (ids[i] < 0) return err_set(e, "a logit is not a number or infinite: the model's weights or this backend are broken; run phi3 trace to see where");
   return true;

@@ -31,13 +31,20 @@ static struct gpu_cost cost_phi3_copy_page(const void *parameters, struct gpu_ex
   return (struct gpu_cost){.bytes = 8.0 * (double)p->page_halfs}; // keys and values, read and written; of one layer
 }
 
-// The weights once; the rows once, as fp32 where the kernel norms them; the outputs, read too where they are added to.
+static struct gpu_cost cost_phi3_unpack(const void *parameters, struct gpu_extent x) {
+  const struct phi3_unpack *p = parameters;
+  (void)x;
+  return (struct gpu_cost){.bytes = 4.0 * p->w.tiles * PHI3_TILE_ROWS * p->w.groups * PHI3_GROUP_K};
+}
+
+// Sums that are there already are read instead of weights and rows. Else the weights once; the rows once, as fp32 where the kernel norms them; the outputs, read too where they are added to.
 static struct gpu_cost cost_phi3_linear(const void *parameters, struct gpu_extent x) {
   const struct phi3_linear *p = parameters;
   double k = (double)p->w.groups * PHI3_GROUP_K, packed = (double)p->w.tiles * PHI3_TILE_ROWS, rows = p->rows;
   double in = p->residual ? 4 * rows * p->hidden + 4.0 * p->hidden : 2 * rows * k;
   double out = p->parts ? 2 * rows * packed : p->half_out ? 2 * rows * p->features : 4 * rows * p->features;
   (void)x;
+  if (p->sums) return (struct gpu_cost){4 * rows * packed + out, 0};
   return (struct gpu_cost){2 * packed * k + in + out, 2 * packed * k * rows};
 }
 

@@ -89,6 +89,14 @@ static int64_t largest(const struct config *c, const struct orders *o) {
   return most;
 }
 
+bool gpu_largest_matrix(const struct config *c, size_t *halfs, size_t *packed_rows, struct err *e) {
+  struct orders o;
+  bool ok = orders_init(&o, c, e);
+  if (ok) *halfs = (size_t)largest(c, &o), *packed_rows = PHI3_TILE_ROWS * (size_t)(o.qkv.tiles > o.gate_up.tiles ? o.qkv.tiles : o.gate_up.tiles);
+  orders_free(&o);
+  return ok;
+}
+
 bool gpu_load_weights(struct gpu *g, struct err *e) {
   const struct config *c = &g->base.model->config;
   struct orders o;

@@ -200,17 +200,26 @@ void model_close(struct model *m) {
   *m = (struct model){0};
 }
 
-const void *matrix_row(const struct matrix *m, int64_t row, enum dtype *type) {
+int64_t matrix_rows(const struct matrix *m, int64_t row, int64_t count, const void **data, enum dtype *type) {
   int part = m->num_parts - 1;
   while (row < m->parts[part].first_row) part--;
   const struct matrix_part *p = &m->parts[part];
+  int64_t left = (part + 1 < m->num_parts ? m->parts[part + 1].first_row : m->rows) - row;
   row -= p->first_row;
   if (p->pair_head_dim) {
     int64_t head = row / p->pair_head_dim, i = row % p->pair_head_dim, half = p->pair_rotary / 2;
     if (i < p->pair_rotary) row = head * p->pair_head_dim + (i < half ? 2 * i : 2 * (i - half) + 1);
+    left = 1;
   }
   *type = p->tensor->type;
-  return (const uint8_t *)p->tensor->data + row * dtype_row_bytes(*type, m->cols);
+  *data = (const uint8_t *)p->tensor->data + row * dtype_row_bytes(*type, m->cols);
+  return left < count ? left : count;
+}
+
+const void *matrix_row(const struct matrix *m, int64_t row, enum dtype *type) {
+  const void *data;
+  matrix_rows(m, row, 1, &data, type);
+  return data;
 }
 
 void matrix_row_f32(const struct matrix *m, int64_t row, float *dst) {

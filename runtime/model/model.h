@@ -65,6 +65,8 @@ char *model_find(const char *path_or_name, struct err *e);
 
 // Where row `row` of `m` is stored: the bytes, and its type.
 const void *matrix_row(const struct matrix *m, int64_t row, enum dtype *type);
+// The same, and how many rows from this one on, at most `count`, are stored one behind the other with the same type.
+int64_t matrix_rows(const struct matrix *m, int64_t row, int64_t count, const void **data, enum dtype *type);
 // The row as fp32.
 void matrix_row_f32(const struct matrix *m, int64_t row, float *dst);
 // Bytes of all rows as stored.

@@ -166,6 +166,14 @@ static bool replay_all(const struct vgpu_profile *p, const struct t4_launch *lau
   return ok;
 }
 
+// Blocks do not all do the same (a causal mask): what was not replayed is taken by its instructions, not by its blocks.
+static double work_beyond_sample(const struct t4_trace *trace, const struct vgpu_counts *counts) {
+  uint64_t replayed = 0, instructions = 0;
+  while (replayed < trace->num_traced && trace->blocks[replayed].warps) instructions += t4_trace_instructions(&trace->blocks[replayed++]);
+  if (replayed == trace->num_blocks || !instructions) return 1;
+  return (double)counts->warp_instructions / ((double)instructions / (double)replayed * (double)trace->num_blocks);
+}
+
 static void estimate(struct vgpu_profile_launch *l, struct profile_record *r) {
   const struct vgpu_launch_facts *f = &l->facts;
   const struct t4_trace *trace = vgpu_counters_trace(l->counters);
@@ -174,6 +182,7 @@ static void estimate(struct vgpu_profile_launch *l, struct profile_record *r) {
   if (r->counts.warp_instructions)
     launch.lanes = (double)r->counts.lane_instructions / 32 / (double)r->counts.warp_instructions;
   r->has_estimate = trace && replay_all(l->p, &launch, r->estimates);
+  for (size_t i = 0; i < l->p->num_tables && r->has_estimate; i++) scale(&r->estimates[i], work_beyond_sample(trace, &r->counts));
 }
 
 // Takes over the estimate of a launch of the same shape, brought to this one's instructions when its counts are others.

@@ -1,11 +1,15 @@
 // A list scheduler: within each basic block the instruction with the longest path of memory latencies to the block's end goes
 // first, others in PTX order. So loads, and the addresses that they need, are hoisted above arithmetic as a compiler's back end does;
-// arithmetic alone is left as it is.
+// arithmetic alone is left as it is. In a block with tensor instructions a load takes several turns, and the next load waits for a
+// tensor instruction that can go: ptxas (13.0, for sm_75) puts the first HMMA after five loads or so, and then one between each two.
 #include "runtime/vgpu/t4_code.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_REGION = 4096 }; // longer blocks stay in PTX order
+enum {
+  MAX_REGION = 4096, // longer blocks stay in PTX order
+  LOAD_TURNS = 8     // of a load among tensor instructions
+};
 
 struct edge {
   uint32_t to, next; // next: index + 1 in the list, 0: the last
@@ -100,6 +104,17 @@ static bool other_edges(struct region *r) {
   return true;
 }
 
+static bool is_load(const struct t4_op *op) { return op->kind == T4_SHARED_LOAD || op->kind == T4_GLOBAL_LOAD; }
+
+// The first tensor instruction that can go now; UINT32_MAX: none.
+static uint32_t ready_tensor(const struct region *r, uint32_t now) {
+  for (uint32_t i = 0; i < r->num; i++) {
+    const struct node *n = &r->nodes[i];
+    if (!n->placed && !n->waits && n->earliest <= now && r->c->ops[r->first + i].unit == T4_TENSOR) return i;
+  }
+  return UINT32_MAX;
+}
+
 static void place(struct region *r, uint32_t *order) {
   const struct t4_op *ops = r->c->ops + r->first;
   for (uint32_t i = r->num; i-- > 0;) {
@@ -111,7 +126,9 @@ static void place(struct region *r, uint32_t *order) {
     }
   }
   uint32_t now = 0;
-  for (uint32_t done = 0; done < r->num; done++, now++) {
+  bool tensors = false, loaded = false; // in the block; the last one was a load
+  for (uint32_t i = 0; i < r->num; i++) tensors |= ops[i].unit == T4_TENSOR;
+  for (uint32_t done = 0; done < r->num; done++, now += loaded && tensors ? LOAD_TURNS : 1) {
     uint32_t best = UINT32_MAX, soon = UINT32_MAX;
     for (uint32_t i = 0; i < r->num; i++) {
       const struct node *n = &r->nodes[i];
@@ -120,6 +137,9 @@ static void place(struct region *r, uint32_t *order) {
       if (soon == UINT32_MAX || n->earliest < r->nodes[soon].earliest) soon = i;
     }
     if (best == UINT32_MAX) best = soon, now = r->nodes[soon].earliest;
+    uint32_t tensor = loaded && is_load(&ops[best]) ? ready_tensor(r, now) : UINT32_MAX;
+    if (tensor != UINT32_MAX) best = tensor;
+    loaded = is_load(&ops[best]);
     order[done] = r->first + best;
     r->nodes[best].placed = true;
     for (uint32_t e = r->nodes[best].edges; e; e = r->edges[e - 1].next) {

@@ -16,7 +16,7 @@ import unittest
 PHI3 = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else ""
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GOLDENS = os.path.join(ROOT, "tests", "goldens")
-COMMANDS = ["generate", "chat", "trace", "bench", "synth", "tokenize", "inspect"]
+COMMANDS = ["generate", "chat", "trace", "compare", "perplexity", "bench", "profile", "synth", "tokenize", "inspect"]
 
 
 class Result:

@@ -33,6 +33,11 @@ static bool gives_back(const char *function) {
   return strstr(function, "Free") || strstr(function, "Destroy") || strstr(function, "Release") || strstr(function, "Unload");
 }
 
+// What is asked about the card for a report that can do without it: where it sits, and its memory's clock. (The attributes that kernels depend on fail.)
+static bool can_be_left_out(const char *function) {
+  return strcmp(function, "cuDeviceGetPCIBusId") == 0 || strcmp(function, "cuDeviceGetAttribute") == 0;
+}
+
 // What is wrong about the command's end with this call failing; NULL for nothing. *function: the one that failed, NULL when the command
 // made fewer calls.
 static char *one_failure(const char *line, bool json, const char *spec, const char **function, int *harmless) {
@@ -45,7 +50,8 @@ static char *one_failure(const char *line, bool json, const char *spec, const ch
   bool lost = strstr(spec, "lost") || strstr(spec, "launch"); // then nothing can be given back
   // Giving back is the last thing, and its failure nobody's concern any more; nor is that of the two waits before it.
   bool waited = *function && strcmp(*function, "cuStreamSynchronize") == 0 && r.code == EXIT_OK && (!json || is_json(r.out, r.out_len)) && ++*harmless <= 2;
-  if (!*function || waited || gives_back(*function)) {
+  bool without = *function && can_be_left_out(*function) && r.code == EXIT_OK && (!json || is_json(r.out, r.out_len));
+  if (!*function || waited || without || gives_back(*function)) {
     if (r.code != EXIT_OK && !*function && asprintf(&wrong, "failed by itself: %s", r.err) < 0) abort();
     if (*function && r.code != EXIT_OK) wrong = bad_failure(&r, line);
   } else {
@@ -86,7 +92,7 @@ static void generate_fails(void **state) {
   (void)state;
   static const char line[] = "generate -m " MODEL " --device vgpu --ids 1,2,3 -n 3 --ignore-end --json";
   walk(line, memory, 1);
-  walk(line, device, 1);
+  walk(line, device, 3);
 }
 
 static void trace_fails(void **state) {

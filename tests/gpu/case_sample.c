@@ -29,6 +29,17 @@ static float *make_logits(const struct shape *s, uint64_t *seed) {
   return l;
 }
 
+// Probability of the candidates before the i-th and up to it, all that the kernel takes for equal to it left out or counted in: their order is its own.
+static void share_of(const struct sampler *s, int32_t n, int32_t i, double *before, double *upto) {
+  const double equal = 0x1p-25; // in logits / temperature; the kernel resolves 2^-26 and rounds
+  *before = *upto = 0;
+  for (int32_t j = 0; j < n; j++) {
+    double ahead = (double)s->candidates[j].logit - (double)s->candidates[i].logit;
+    if (ahead > equal) *before += s->candidates[j].probability;
+    if (ahead >= -equal) *upto += s->candidates[j].probability;
+  }
+}
+
 // Greedy: the largest, the lower id on a tie. Else the candidate at whose running sum the random share falls; rounding may move that share's edge a little.
 static void check_id(const struct shape *s, const float *logits, double random, int32_t id, const char *what) {
   struct sampler_options o = {s->temperature, s->top_k, s->top_p, s->min_p, 1, 0};
@@ -38,10 +49,13 @@ static void check_id(const struct shape *s, const float *logits, double random, 
   int32_t n = sampler_candidates(&sampler, logits, NULL, 0, &e);
   assert_true(n > 0);
   if (s->temperature <= 0) n = 1;
-  double before = 0, slack = 2e-5;
+  double before = 0, upto = 0, slack = 2e-5;
   bool found = false;
-  for (int32_t i = 0; i < n && !found; before += sampler.candidates[i++].probability)
-    if (sampler.candidates[i].id == id) found = s->temperature <= 0 || (random >= before - slack && random <= before + sampler.candidates[i].probability + slack);
+  for (int32_t i = 0; i < n && !found; i++) {
+    if (sampler.candidates[i].id != id) continue;
+    share_of(&sampler, n, i, &before, &upto);
+    found = s->temperature <= 0 || (random >= before - slack && random <= upto + slack);
+  }
   if (!found) fail_msg("%s: id %d for the share %.17g is not the sampler's", what, id, random);
   sampler_free(&sampler);
 }

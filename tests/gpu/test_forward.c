@@ -1,4 +1,4 @@
-// The whole forward pass on the GPU: near the CPU's, and the same bits however it is cut up.
+// The whole forward pass on the GPU: near the CPU's and Hugging Face's. That the bits do not depend on how it is cut up: tests/exactness.
 #include "tests/gpu/gpu_test.h"
 #include "tests/runtime/goldens.h"
 #include "runtime/base/mem.h"
@@ -109,100 +109,6 @@ static void logits_agree_with_hugging_face(void **state) {
   no_findings();
 }
 
-static void same_bits(const char *what, const char *name, const float *a, const float *b, int64_t n) {
-  for (int64_t i = 0; i < n; i++)
-    if (memcmp(&a[i], &b[i], sizeof *a) != 0) fail_msg("%s: %s: element %lld: %.9g and %.9g", name, what, (long long)i, a[i], b[i]);
-}
-
-// Chunks around what chooses other kernels: 1 and 2 (norm inside; replayed as a graph), 8 and 9, 16 and 17. Another schedule each time.
-static void check_cuts(const struct golden *g, void *ctx) {
-  static const int32_t chunks[] = {1, 3, 9, 17, 2, 16, 64};
-  enum { CHUNKS = sizeof chunks / sizeof *chunks, SMALL_PAGES = 4 }; // the first four in pages of 16, the others of 48
-  int32_t n = (int32_t)g->ids.shape[0] < 70 ? (int32_t)g->ids.shape[0] : 70;
-  struct opened o = {0};
-  (void)ctx;
-  float *whole = NULL;
-  for (int i = -1; i < CHUNKS; i++) {
-    struct backend_options options = plain;
-    options.page_size = i < SMALL_PAGES ? 16 : 48;
-    test_schedule((uint64_t)i + 1);
-    if (i == -1 || i == SMALL_PAGES) {
-      forward_close(&o.forward);
-      model_close(&o.model);
-      open_on_gpu(&o, g->model_path, &options);
-    }
-    if (i >= 0 && chunks[i] >= n) continue;
-    float *cut = logits_of(&o, g, n, i < 0 ? n : chunks[i]);
-    if (i < 0) {
-      whole = logits_of(&o, g, n, n);
-      same_bits("a second run", g->name, whole, cut, n * g->logits.shape[1]);
-    } else {
-      same_bits("chunks", g->name, cut, whole, n * g->logits.shape[1]);
-    }
-    mem_free(cut);
-  }
-  mem_free(whole);
-  forward_close(&o.forward);
-  model_close(&o.model);
-  test_schedule(0);
-}
-
-static void bits_do_not_depend_on_chunks_pages_or_schedules(void **state) {
-  (void)state;
-  goldens_each(check_cuts, NULL);
-  no_findings();
-}
-
-// Seven sequences of different lengths, some beginning in shared pages, in batches of any make-up: every row has the bits that it has alone.
-static void check_batch(const struct golden *g, void *ctx) {
-  uint64_t *seed = ctx;
-  int32_t n = (int32_t)g->ids.shape[0];
-  if (n < 8) return;
-  if (n > 40) n = 40;
-  const int32_t *ids = g->ids.data;
-  struct opened o;
-  open_on_gpu(&o, g->model_path, &plain);
-  bool long_rope = forward_long_rope(&o.model.config, g->ids.shape[0]);
-  int64_t vocab = o.model.config.vocab_size;
-  struct sequence alone = {0}, s[7] = {0};
-  float *whole = all_logits(&o.forward, &alone, ids, n, n, long_rope);
-  float *rows = mem_alloc((size_t)(plain.max_logits * vocab), sizeof *rows, "logits", &e);
-  int32_t at[7];
-  for (int i = 0; i < 7; i++) {
-    at[i] = i < 3 && !o.model.config.sliding_window ? (int32_t)(test_random(seed) % (uint64_t)n) : 0;
-    assert_ok(sequence_share(&s[i], &alone, at[i], &o.forward.pages, &e));
-  }
-  for (int step = 0;; step++) {
-    struct forward_input in[7];
-    int32_t from[7], count = 0;
-    for (int i = 0; i < 7; i++) {
-      int32_t left = n - at[i], most = step % 2 ? 1 : 9, take = left ? 1 + (int32_t)(test_random(seed) % (uint64_t)(left < most ? left : most)) : 0;
-      if (!take) continue;
-      in[count] = (struct forward_input){&s[i], ids + at[i], take, long_rope, LOGITS_ALL};
-      from[count++] = at[i];
-      at[i] += take;
-    }
-    if (!count) break;
-    assert_ok(forward_run(&o.forward, in, count, &e));
-    assert_ok(forward_read(&o.forward, STAGE_LOGITS, rows, &e));
-    const float *row = rows;
-    for (int32_t i = 0; i < count; row += in[i++].count * vocab) same_bits("batch", g->name, row, whole + from[i] * vocab, in[i].count * vocab);
-  }
-  for (int i = 0; i < 7; i++) sequence_free(&s[i], &o.forward.pages);
-  sequence_free(&alone, &o.forward.pages);
-  mem_free(rows);
-  mem_free(whole);
-  forward_close(&o.forward);
-  model_close(&o.model);
-}
-
-static void bits_do_not_depend_on_the_batch(void **state) {
-  (void)state;
-  uint64_t seed = test_seed();
-  goldens_each(check_batch, &seed);
-  no_findings();
-}
-
 // Each stage of each layer near the CPU's; the observer makes the steps run operation by operation.
 struct stages {
   struct opened *cpu;
@@ -295,8 +201,7 @@ static void generation_is_the_same_without_the_cache(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(logits_agree_with_hugging_face), cmocka_unit_test(bits_do_not_depend_on_chunks_pages_or_schedules),
-                                     cmocka_unit_test(bits_do_not_depend_on_the_batch), cmocka_unit_test(stages_agree_with_the_cpu),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(logits_agree_with_hugging_face), cmocka_unit_test(stages_agree_with_the_cpu),
                                      cmocka_unit_test(generation_is_the_same_without_the_cache)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   test_device_close();

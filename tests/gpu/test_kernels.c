@@ -1,6 +1,7 @@
 // Every kernel of the list in kernels.h on every shape of its case: against fp64, under many schedules, with its guards, and its figures in the machine code.
 #include "tests/gpu/gpu_test.h"
 #include "runtime/gpu/registry.h"
+#include <dlfcn.h>
 
 static struct err e;
 
@@ -13,6 +14,7 @@ static const struct {
     {KERNEL_linear_store, KERNEL_decode_norm_qkv, case_linear, linear_shapes},
     {KERNEL_attention_prefill_32, KERNEL_attention_merge, case_attention, attention_shapes},
     {KERNEL_sample_rows, KERNEL_sample_rows, case_sample, sample_shapes},
+    {KERNEL_unpack_rows, KERNEL_apply_qkv, case_linear, linear_shapes},
 };
 
 // Calls `each` for every kernel, or for those in whose names PHI3_TEST_KERNELS occurs; a kernel without a case is a failure.
@@ -85,6 +87,24 @@ static int attribute(enum gpu_kernel k, int what) {
   return v;
 }
 
+// Blocks that an SM has room for, static shared memory counted.
+static int resident(enum gpu_kernel k) {
+  cu_result (*occupancy)(int *, cu_function, int, size_t);
+  int blocks = 0;
+  *(void **)&occupancy = dlsym(test_device()->cuda.library, "cuOccupancyMaxActiveBlocksPerMultiprocessor");
+  assert_true(occupancy != NULL);
+  assert_ok(cuda_check(&test_device()->cuda, occupancy(&blocks, test_device()->kernels[k], gpu_registry[k].threads, 0), "a kernel's occupancy", &e));
+  return blocks;
+}
+
+// What kernels.h promises: as many as the registers of an SM and its 1024 threads allow. Shared memory must not be less.
+static int promised(enum gpu_kernel k) {
+  enum { REGISTERS = 65536, THREADS = 1024, BLOCKS = 16 };
+  int by_registers = REGISTERS / (gpu_registry[k].threads * gpu_registry[k].registers), by_threads = THREADS / gpu_registry[k].threads;
+  int least = by_registers < by_threads ? by_registers : by_threads;
+  return least < BLOCKS ? least : BLOCKS;
+}
+
 // Of the sm_75 machine code: what the header comments reason with.
 static void machine_code_keeps_its_figures(void **state) {
   (void)state;
@@ -95,7 +115,10 @@ static void machine_code_keeps_its_figures(void **state) {
   }
   for (enum gpu_kernel k = 0; k < KERNEL_COUNT; k++) {
     int used = attribute(k, CU_FUNCTION_REGISTERS), local = attribute(k, CU_FUNCTION_LOCAL), shared = attribute(k, CU_FUNCTION_SHARED);
-    printf("%-28s %3d registers, %5d bytes of shared memory, %d local\n", gpu_kernel_name(k), used, shared, local);
+    int blocks = resident(k);
+    printf("%-28s %3d registers, %5d bytes of shared memory, %d local, %2d blocks of %4d threads an SM\n", gpu_kernel_name(k), used, shared, local, blocks,
+           gpu_registry[k].threads);
+    if (promised(k) < 1 || blocks < promised(k)) fail_msg("%s: %d blocks an SM, kernels.h allows for %d", gpu_kernel_name(k), blocks, promised(k));
     if (local) fail_msg("%s: %d bytes of local memory: it spills", gpu_kernel_name(k), local);
     if (used < 1 || used > gpu_registry[k].registers) fail_msg("%s: %d registers, kernels.h allows %d", gpu_kernel_name(k), used, gpu_registry[k].registers);
   }

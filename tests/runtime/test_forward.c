@@ -1,4 +1,4 @@
-// The forward pass against Hugging Face's logits, and against itself cut up in every way: the bits must not change.
+// The forward pass against Hugging Face's logits and hidden states. That the bits do not depend on how it is cut up: tests/exactness.
 #include "tests/test.h"
 #include "tests/runtime/goldens.h"
 #include "runtime/base/mem.h"
@@ -130,92 +130,6 @@ static void hidden_states_agree_with_hugging_face(void **state) {
   assert_true(checked > 0);
 }
 
-static void same_bits(const char *what, const char *name, const float *a, const float *b, int64_t n) {
-  for (int64_t i = 0; i < n; i++)
-    if (memcmp(&a[i], &b[i], sizeof *a) != 0) fail_msg("%s: %s: element %lld: %.9g and %.9g", name, what, (long long)i, a[i], b[i]);
-}
-
-static void check_cuts(const struct golden *g, void *ctx) {
-  (void)ctx;
-  int32_t n = (int32_t)g->ids.shape[0];
-  int64_t all = n * g->logits.shape[1];
-  for (int type = 0; type < 3; type++) { // fp32 pages, fp16 pages, fp64
-    struct backend_options o = plain;
-    o.page_type = type == 1 ? PAGE_F16 : PAGE_F32;
-    o.fp64 = type == 2;
-    if (o.fp64 && !g->logits_fp64.data) continue; // fp64 is slow
-    float *whole = golden_logits(g, &o, plain.max_rows);
-    static const int32_t chunks[] = {1, 2, 5, 16, 17, 64};
-    for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
-      o.threads = 1 + (int)i % 4;
-      o.page_size = (int32_t[]){16, 1, 7, 32, 16, 5}[i];
-      o.num_pages = 1000 / o.page_size + 2;
-      float *cut = golden_logits(g, &o, chunks[i]);
-      same_bits("chunks", g->name, cut, whole, all);
-      mem_free(cut);
-    }
-    mem_free(whole);
-  }
-}
-
-static void bits_do_not_depend_on_chunks_pages_or_threads(void **state) {
-  (void)state;
-  goldens_each(check_cuts, NULL);
-}
-
-// Seven sequences of different lengths, some sharing their beginning, each in one batch with the others: every row has the bits that it
-// has alone.
-static void check_batch(const struct golden *g, void *ctx) {
-  uint64_t *seed = ctx;
-  int32_t n = (int32_t)g->ids.shape[0];
-  if (n < 8) return;
-  if (n > 40) n = 40;
-  const int32_t *ids = g->ids.data;
-  struct opened o;
-  opened_open(&o, g->model_path, &plain);
-  bool long_rope = forward_long_rope(&o.model.config, n);
-  int64_t vocab = o.model.config.vocab_size;
-  struct sequence alone = {0}, s[7] = {0};
-  float *whole = all_logits(&o.forward, &alone, ids, n, n, long_rope);
-  float *rows = mem_alloc((size_t)(plain.max_logits * vocab), sizeof *rows, "logits", &e);
-  int32_t at[7];
-  for (int i = 0; i < 7; i++) {
-    at[i] = i < 3 && !o.model.config.sliding_window ? (int32_t)(test_random(seed) % (uint64_t)n) : 0;
-    assert_ok(sequence_share(&s[i], &alone, at[i], &o.forward.pages, &e)); // a prefix of the one above, in its pages
-  }
-  for (bool more = true; more;) {
-    struct forward_input in[7];
-    int32_t from[7], count = 0;
-    more = false;
-    for (int i = 0; i < 7; i++) {
-      int32_t left = n - at[i], take = left ? 1 + (int32_t)(test_random(seed) % (uint64_t)(left < 9 ? left : 9)) : 0;
-      if (!take) continue;
-      more = true;
-      in[count] = (struct forward_input){&s[i], ids + at[i], take, long_rope, LOGITS_ALL};
-      from[count++] = at[i];
-      at[i] += take;
-    }
-    if (!count) break;
-    assert_ok(forward_run(&o.forward, in, count, &e));
-    assert_ok(forward_read(&o.forward, STAGE_LOGITS, rows, &e));
-    const float *row = rows;
-    for (int32_t i = 0; i < count; row += in[i++].count * vocab)
-      same_bits("batch", g->name, row, whole + from[i] * vocab, in[i].count * vocab);
-  }
-  for (int i = 0; i < 7; i++) sequence_free(&s[i], &o.forward.pages);
-  sequence_free(&alone, &o.forward.pages);
-  assert_int_equal(o.forward.pages.num_free, plain.num_pages);
-  mem_free(rows);
-  mem_free(whole);
-  opened_close(&o);
-}
-
-static void bits_do_not_depend_on_the_batch(void **state) {
-  (void)state;
-  uint64_t seed = test_seed();
-  goldens_each(check_batch, &seed);
-}
-
 static void bad_inputs_are_refused(void **state) {
   (void)state;
   struct opened o;
@@ -270,8 +184,6 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(fp32_agrees_with_hugging_face),
                                      cmocka_unit_test(fp64_agrees_with_the_fp64_goldens),
                                      cmocka_unit_test(hidden_states_agree_with_hugging_face),
-                                     cmocka_unit_test(bits_do_not_depend_on_chunks_pages_or_threads),
-                                     cmocka_unit_test(bits_do_not_depend_on_the_batch),
                                      cmocka_unit_test(bad_inputs_are_refused),
                                      cmocka_unit_test(every_allocation_may_fail)};
   return cmocka_run_group_tests(tests, NULL, NULL);

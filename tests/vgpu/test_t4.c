@@ -339,6 +339,19 @@ static void test_schedule_hoists_loads(void **state) {
   release(&p);
 }
 
+// Loads among tensor instructions that can go: never two loads side by side.
+static void test_schedule_deals_loads_out(void **state) {
+  (void)state;
+  enum { N = 6 };
+  struct program p = {0};
+  for (unsigned i = 0; i < N; i++) emit(&p, T4_SHARED_LOAD, T_MEM, 1, 1, 1 + i, 0u);
+  for (unsigned i = 0; i < N; i++) emit(&p, T4_ALU, t4_timing_mma(16, 8, 8, 16, true), 1, 2, 20 + i, 20 + i, 19u);
+  emit(&p, T4_EXIT, T_EXIT, 0, 0);
+  finish(&p);
+  for (unsigned i = 0; i + 1 < 2 * N; i++) assert_true((p.code.order[i] < N) != (p.code.order[i + 1] < N));
+  release(&p);
+}
+
 static void test_nothing_to_replay(void **state) {
   (void)state;
   struct program p = {0};
@@ -367,7 +380,8 @@ int main(void) {
       cmocka_unit_test(test_shared_conflicts), cmocka_unit_test(test_atomics_on_one_address),
       cmocka_unit_test(test_partial_wave),    cmocka_unit_test(test_barrier),
       cmocka_unit_test(test_sampling),        cmocka_unit_test(test_schedule_keeps_dependences),
-      cmocka_unit_test(test_schedule_hoists_loads), cmocka_unit_test(test_nothing_to_replay),
+      cmocka_unit_test(test_schedule_hoists_loads), cmocka_unit_test(test_schedule_deals_loads_out),
+      cmocka_unit_test(test_nothing_to_replay),
   };
   return cmocka_run_group_tests(tests, open_table, NULL);
 }

@@ -54,40 +54,47 @@ static void load_tile(const struct attention_cache *c, int64_t first_key, struct
   }
 }
 
-// scores[p][j] = q[p] . key[j] for `pairs` pairs from `p` on.
-INLINE void score(int pairs, int p, int32_t dim, struct attention_scratch *s) {
-  for (int j = 0; j < ATTENTION_KEYS; j += BLOCK * VW) {
-    vf acc[GROUP][BLOCK];
-    UNROLL for (int i = 0; i < pairs; i++) UNROLL for (int v = 0; v < BLOCK; v++) acc[i][v] = (vf){0};
-    for (int32_t d = 0; d < dim; d++) {
-      const float *keys = s->keys + d * ATTENTION_KEYS + j;
-      vf k0 = vf_load(keys), k1 = vf_load(keys + VW), k2 = vf_load(keys + 2 * VW), k3 = vf_load(keys + 3 * VW);
-      UNROLL for (int i = 0; i < pairs; i++) {
-        vf q = vf_set(s->q[p + i][d]);
-        acc[i][0] = vf_fma(q, k0, acc[i][0]);
-        acc[i][1] = vf_fma(q, k1, acc[i][1]);
-        acc[i][2] = vf_fma(q, k2, acc[i][2]);
-        acc[i][3] = vf_fma(q, k3, acc[i][3]);
-      }
+// scores[p][j] = q[p] . key[j] of `blocks` vectors of keys from j on, for `pairs` pairs from `p` on.
+INLINE void score_keys(int pairs, int blocks, int p, int j, int32_t dim, struct attention_scratch *s) {
+  vf acc[GROUP][BLOCK];
+  UNROLL for (int i = 0; i < pairs; i++) UNROLL for (int v = 0; v < blocks; v++) acc[i][v] = (vf){0};
+  for (int32_t d = 0; d < dim; d++) {
+    const float *keys = s->keys + d * ATTENTION_KEYS + j;
+    vf k[BLOCK];
+    UNROLL for (int v = 0; v < blocks; v++) k[v] = vf_load(keys + v * VW);
+    UNROLL for (int i = 0; i < pairs; i++) {
+      vf q = vf_set(s->q[p + i][d]);
+      UNROLL for (int v = 0; v < blocks; v++) acc[i][v] = vf_fma(q, k[v], acc[i][v]);
     }
-    UNROLL for (int i = 0; i < pairs; i++) UNROLL for (int v = 0; v < BLOCK; v++)
-        vf_store(s->scores[p + i] + j + v * VW, acc[i][v]);
   }
+  UNROLL for (int i = 0; i < pairs; i++) UNROLL for (int v = 0; v < blocks; v++)
+      vf_store(s->scores[p + i] + j + v * VW, acc[i][v]);
+}
+
+// Those of the keys in `span`, and of their neighbours that share vectors with them.
+INLINE void score(int pairs, int p, struct span span, int32_t dim, struct attention_scratch *s) {
+  int j = span.begin / VW * VW;
+  for (; j + 2 * VW < span.end; j += BLOCK * VW) { // three or four vectors
+    if (j + BLOCK * VW > ATTENTION_KEYS) j = ATTENTION_KEYS - BLOCK * VW;
+    score_keys(pairs, BLOCK, p, j, dim, s);
+  }
+  for (; j < span.end; j += VW) score_keys(pairs, 1, p, j, dim, s);
 }
 
 // Scores to exponentials against the largest score so far; what was summed before is scaled to match.
 static void soften(int p, struct span span, float scale, int32_t dim, struct attention_scratch *s) {
   vf x[ATTENTION_KEYS / VW], max = vf_set(-INFINITY), total = {0};
   vi lane;
+  int first = span.begin / VW, end = (span.end + VW - 1) / VW; // vectors that hold a visible key
   for (int i = 0; i < VW; i++) lane[i] = i;
-  for (int v = 0; v < ATTENTION_KEYS / VW; v++) {
+  for (int v = first; v < end; v++) {
     vi j = lane + v * VW;
     x[v] = vf_select((j >= span.begin) & (j < span.end), vf_load(s->scores[p] + v * VW) * scale, vf_set(-INFINITY));
     max = vf_max(max, x[v]);
   }
   float old = s->max[p], highest = vf_max_lane(max);
   s->max[p] = highest > old ? highest : old;
-  for (int v = 0; v < ATTENTION_KEYS / VW; v++) {
+  for (int v = first; v < end; v++) {
     vf e = vf_exp(x[v] - s->max[p]);
     vf_store(s->scores[p] + v * VW, e);
     total += e;
@@ -158,8 +165,15 @@ static void attend_tile(const struct attention_task *t, int64_t first_key, struc
   for (int p = 0; p < t->num_pairs;) {
     bool whole = p + GROUP <= t->num_pairs;
     int pairs = whole ? GROUP : 1;
-    if (whole) score(GROUP, p, dim, s);
-    else score(1, p, dim, s);
+    struct span seen = spans[p]; // by any of the pairs, whose positions ascend
+    for (int i = p + 1; i < p + pairs; i++) {
+      if (spans[i].begin == spans[i].end) continue;
+      if (seen.begin == seen.end) seen = spans[i];
+      if (spans[i].begin < seen.begin) seen.begin = spans[i].begin;
+      if (spans[i].end > seen.end) seen.end = spans[i].end;
+    }
+    if (whole) score(GROUP, p, seen, dim, s);
+    else score(1, p, seen, dim, s);
     for (int i = p; i < p + pairs; i++)
       if (spans[i].begin < spans[i].end) soften(i, spans[i], t->scale, dim, s);
     if (whole) mix_group(p, spans + p, dim, s);

@@ -21,7 +21,7 @@ INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 // Memory is asked for the next four rows, or those AHEAD bytes on, while these are summed: the processor's own
 // prefetcher follows four streams only when each is longer than a page. Of long rows each stream asks for its
 // successor; short rows are asked for in the order in which they lie.
-enum { AHEAD = 4096, LONG_ROW = 4096 };
+enum { AHEAD = 12288, LONG_ROW = 4096 };
 
 struct prefetch {
   int64_t ahead;        // from the rows' first byte to what is asked for while it is summed
@@ -39,7 +39,7 @@ INLINE struct prefetch prefetch_plan(enum dtype t, int64_t k) {
 INLINE void prefetch(const struct prefetch *p, const uint8_t *first_row, int64_t done, int64_t bytes) {
   uintptr_t start = (uintptr_t)first_row + (uintptr_t)(p->ahead + done * p->rate);
   UNROLL for (int i = 0; i < 4; i++) for (int64_t b = 0; b < bytes; b += 64)
-      __builtin_prefetch((const void *)(start + (uintptr_t)(i * p->spread + b)), 0, 3);
+      __builtin_prefetch((const void *)(start + (uintptr_t)(i * p->spread + b)), 0, 2);
 }
 
 // A chunk of four rows: n elements from byte `done` of each on.

@@ -100,9 +100,13 @@ INLINE float vf_sum(vf a) {
 INLINE vf vf_max(vf a, vf b) { return vf_select(a > b, a, b); }
 
 INLINE float vf_max_lane(vf a) {
+#if defined __AVX512F__
+  return _mm512_reduce_max_ps((__m512)a);
+#else
   float m = a[0];
   for (int i = 1; i < VW; i++) m = a[i] > m ? a[i] : m;
   return m;
+#endif
 }
 
 // VW unsigned bytes as integers.

@@ -136,7 +136,7 @@ struct affine {
 INLINE struct affine affine_make(float d, float m) {
 #if defined __AVX512F__
   const vf q = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return (struct affine){.d = vf_fma(q, vf_set(d), vf_set(m))}; // all sixteen values
+  return (struct affine){.d = q * vf_set(d) + vf_set(m)}; // all sixteen values; the products are exact
 #else
   return (struct affine){vf_set(d), vf_set(m)};
 #endif
