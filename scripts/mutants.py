@@ -191,6 +191,9 @@ def main():
         state[m["name"]] = {"mutant": m, "file": file, "result": result}
         STATE.write_text(json.dumps(state))
         print(f"{i + 1}/{len(todo)} {m['name']}: {result.get('error') or caught_text(result['caught_by']) or 'SURVIVES'}", flush=True)
+    broken = [name for name, r in found.items() if r.get("error")]
+    if broken:
+        stop(f"{len(broken)} mutants do not build, so nothing is written: {', '.join(broken)}; give them other texts")
     if len(found) == len(table):
         write_results(table, found)
     survivors = [name for name, r in found.items() if not r["caught_by"]]
