@@ -48,8 +48,7 @@ static bool write_all(int fd, const char *p, size_t n) {
   return true;
 }
 
-// A device, a pipe or a terminal is written to, never replaced by a file.
-static bool is_special(const char *path) {
+bool file_is_special(const char *path) {
   struct stat st;
   return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
 }
@@ -58,7 +57,7 @@ bool file_write(const char *path, const void *data, size_t size, struct err *e) 
   char beside[4096];
   int n = snprintf(beside, sizeof beside, "%s.tmp.%ld", path, (long)getpid());
   if (n < 0 || (size_t)n >= sizeof beside) return err_set(e, "%.100s...: the path is too long", path);
-  const char *tmp = is_special(path) ? NULL : beside;
+  const char *tmp = file_is_special(path) ? NULL : beside;
   int fd = open(tmp ? tmp : path, O_WRONLY | (tmp ? O_CREAT | O_TRUNC : 0) | O_CLOEXEC, 0666);
   if (fd < 0) return err_set(e, "%s: cannot create: %s", path, strerror(errno));
   bool ok = write_all(fd, data, size);

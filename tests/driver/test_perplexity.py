@@ -150,6 +150,9 @@ class Bases(Perplexity):
         self.refused("perplexity", text, "--save-base", self.path("base"), file_limit=100000, says="cannot write")
         self.refused("perplexity", text, "--save-base", self.path("no", "base"), says="cannot create")
         self.assertEqual(self.files(), ["short.txt"])
+        os.symlink("/dev/full", self.path("full"))  # a device is written to, not replaced
+        self.refused("perplexity", text, "--save-base", self.path("full"), says="cannot write")
+        self.assertTrue(os.path.islink(self.path("full")))
 
 
 class Refusals(Perplexity):
