@@ -43,12 +43,13 @@ bool base_create(struct base_writer *w, const char *path, const struct base_head
                  int64_t rows_at_once, struct err *e) {
   size_t len = strlen(path) + 32;
   *w = (struct base_writer){.hash = hash_start, .record_bytes = base_record_bytes(h)};
-  if (!(w->path = mem_strdup(path, e)) || !(w->tmp = mem_alloc(len, 1, "a path", e))) return false;
+  if (!(w->path = mem_strdup(path, e))) return false;
+  if (!file_is_special(path) && !(w->tmp = mem_alloc(len, 1, "a path", e))) return false;
   if (!(w->records =
             mem_alloc((size_t)rows_at_once, (size_t)w->record_bytes, "a step's records; use a smaller --chunk", e)))
     return false;
-  snprintf(w->tmp, len, "%s.tmp.%ld", path, (long)getpid());
-  if (!(w->file = fopen(w->tmp, "wbe"))) return err_set(e, "%s: cannot create: %s", path, strerror(errno));
+  if (w->tmp) snprintf(w->tmp, len, "%s.tmp.%ld", path, (long)getpid());
+  if (!(w->file = fopen(w->tmp ? w->tmp : path, "wbe"))) return err_set(e, "%s: cannot create: %s", path, strerror(errno));
   return put(w, h, sizeof *h, e) && put(w, ids, (size_t)h->tokens * sizeof *ids, e);
 }
 
@@ -79,7 +80,7 @@ bool base_finish(struct base_writer *w, struct err *e) {
   if (!put(w, &hash, sizeof hash, e)) return false;
   FILE *f = w->file;
   w->file = NULL;
-  if (fclose(f) != 0 || rename(w->tmp, w->path) != 0) return cannot(w, e);
+  if (fclose(f) != 0 || (w->tmp && rename(w->tmp, w->path) != 0)) return cannot(w, e);
   mem_free(w->tmp);
   w->tmp = NULL;
   return true;
