@@ -144,7 +144,8 @@ def write_results(table, found):
     (ROOT / "results/mutants.json").write_text(json.dumps({"command": command, "commits": commits, "mutants": len(rows), "survivors": survivors,
                                                            "table": rows}, indent=1, ensure_ascii=False) + "\n")
     lines = ["# Mutation proof", "", f"`{command}`, commit {', '.join(commits)}: {len(rows)} mutants, {len(rows) - len(survivors)} caught. Each breaks one place "
-             "(text and replacement are in `mutants.json`); the unbroken tree passes the same tests.", "",
+             "(text and replacement are in `mutants.json`); the unbroken tree passes the same tests. "
+             "A row names the commit of its run; dirty: with changes that were committed later.", "",
              "| mutant | file | what it breaks | caught by | at commit |", "| --- | --- | --- | --- | --- |"]
     lines += [f"| {r['name']} | {r['file']} | {r['breaks']} | {caught_text(r['caught_by']) or '**nothing**'} | {r['commit']} |" for r in rows]
     (ROOT / "results/mutants.md").write_text("\n".join(lines) + "\n")
