@@ -3,7 +3,9 @@
 #include "driver/perplexity.h"
 #include "runtime/base/mem.h"
 #include "runtime/logits.h"
+#include <fcntl.h>
 #include <math.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct err e;
@@ -255,6 +257,19 @@ static void what_was_not_finished_leaves_nothing(void **state) {
   assert_int_equal(access(path, F_OK), -1);
   assert_fails(base_create(&w, "/dev/null/base", &h, ids, ROWS, &e), "cannot create");
   base_drop(&w);
+  // A pipe is written to; it is never replaced by a file.
+  assert_int_equal(mkfifo(path, 0600), 0);
+  int reader = open(path, O_RDONLY | O_NONBLOCK);
+  assert_true(reader >= 0);
+  assert_ok(base_create(&w, path, &h, ids, ROWS, &e));
+  assert_ok(base_finish(&w, &e));
+  base_drop(&w);
+  struct base_header got;
+  assert_int_equal(read(reader, &got, sizeof got), sizeof got);
+  assert_memory_equal(&got, &h, sizeof got);
+  close(reader);
+  assert_int_equal(access(path, F_OK), 0);
+  unlink(path);
   for (long k = 1; k <= 4; k++) {
     mem_fail_from(k);
     bool ok = base_create(&w, path, &h, ids, ROWS, &e);
