@@ -2,6 +2,7 @@
 #include "driver/bench.h"
 #include "driver/origin.h"
 #include "driver/synth.h"
+#include "runtime/base/file.h"
 #include "runtime/base/json.h"
 #include "runtime/base/mem.h"
 #include <string.h>
@@ -38,10 +39,10 @@ static struct command bench_command(struct bench_options *o) {
        "with --device vgpu: blocks of a launch that are replayed at most; 0 as many as\n"
        "                                 memory allows; default four waves or more",
        0, 1e9},
-      {0, "json", OPTION_TEXT, &o->json, "FILE", "write every sample there, with machine, commit and command", 0, 0},
-      {0, "csv", OPTION_TEXT, &o->csv, "FILE", "write a row for each point and kind", 0, 0},
-      {0, "markdown", OPTION_TEXT, &o->markdown, "FILE", "write the tables", 0, 0},
-      {0, "compare", OPTION_TEXT, &o->compare, "FILE",
+      {0, "json", OPTION_FILE, &o->json, "FILE", "write every sample there, with machine, commit and command", 0, 0},
+      {0, "csv", OPTION_FILE, &o->csv, "FILE", "write a row for each point and kind", 0, 0},
+      {0, "markdown", OPTION_FILE, &o->markdown, "FILE", "write the tables", 0, 0},
+      {0, "compare", OPTION_FILE, &o->compare, "FILE",
        "then compare with what --json wrote there; with another such FILE as\n"
        "                                 argument, compare the two and measure nothing",
        0, 0},
@@ -203,40 +204,44 @@ static bool estimate(struct bench *b, const struct lists *l, struct err *e) {
   return ok;
 }
 
-static bool compare(const struct bench_options *o, const json_t *after, const char *name, bool *regressed,
-                    struct err *e) {
-  json_t *before = json_read_file(o->compare, e);
-  bool ok = before && bench_compare(before, o->compare, after, name, o->max_regression, regressed, e);
-  json_decref(before);
-  return ok;
-}
-
 static bool compare_files(const struct bench_options *o, const char *path, bool *regressed, struct err *e) {
-  json_t *after = json_read_file(path, e);
-  bool ok = after && compare(o, after, path, regressed, e);
+  json_t *before = json_read_file(o->compare, e), *after = before ? json_read_file(path, e) : NULL;
+  bool ok = after && bench_compare(before, o->compare, after, path, o->max_regression, regressed, e);
+  json_decref(before);
   json_decref(after);
   return ok;
 }
 
 // Everything that was asked for, or with a failure none of it.
-static bool write_files(struct bench *b, bool *regressed, struct err *e) {
+static bool write_files(struct bench *b, const json_t *before, bool *regressed, struct err *e) {
   const struct bench_options *o = b->options;
   json_t *root = o->json || o->compare ? bench_json(b) : NULL;
   if ((o->json || o->compare) && !root) return err_no_memory(e, 0, "the JSON");
   bool ok = (!o->csv || bench_write_csv(b, o->csv, e)) && (!o->markdown || bench_write_markdown(b, o->markdown, e)) &&
             (!o->json || json_write_file(o->json, root, e));
-  if (ok && o->compare) ok = compare(o, root, "this run", regressed, e);
+  if (ok && before) ok = bench_compare(before, o->compare, root, "this run", o->max_regression, regressed, e);
   json_decref(root);
   return ok;
 }
 
-static bool run(struct bench *b, const struct lists *l, bool *regressed, struct err *e) {
+static bool run_and_write(struct bench *b, const struct lists *l, const json_t *before, bool *regressed,
+                          struct err *e) {
   machine_read(&b->machine);
   bool virtual = b->options->engine.device == DEVICE_VGPU;
   if (!(virtual ? estimate(b, l, e) : measure(b, l, e))) return false;
   if (b->options->roof) bench_print_roof(b);
   else bench_print(b);
-  return write_files(b, regressed, e);
+  return write_files(b, before, regressed, e);
+}
+
+// What would fail in the end fails before the minutes of measuring; and the saved run is read before --json may replace it.
+static bool run(struct bench *b, const struct lists *l, bool *regressed, struct err *e) {
+  const struct bench_options *o = b->options;
+  if (!file_can_write(o->json, e) || !file_can_write(o->csv, e) || !file_can_write(o->markdown, e)) return false;
+  json_t *before = o->compare ? json_read_file(o->compare, e) : NULL;
+  bool ok = (before || !o->compare) && run_and_write(b, l, before, regressed, e);
+  json_decref(before);
+  return ok;
 }
 
 static int check_usage(const struct command *c, const struct bench_options *o, const struct arguments *args) {

@@ -2,6 +2,7 @@
 #include "driver/compare.h"
 #include "driver/origin.h"
 #include "driver/prompt.h"
+#include "runtime/base/file.h"
 #include "runtime/base/mem.h"
 #include <string.h>
 
@@ -36,14 +37,14 @@ static struct command compare_command(struct settings *s) {
       {'n', "new", OPTION_INT, &s->o.new_tokens, "N", "greedy tokens after the text, until the two differ; default 16",
        0, 1e9},
       {0, "top", OPTION_INT, &s->o.top, "N", "lines of the table, worst first; default 20", 1, 1e9},
-      {0, "json", OPTION_TEXT, &s->o.json, "FILE", "write every figure there", 0, 0},
-      {0, "heatmap", OPTION_TEXT, &s->o.heatmap, "FILE.svg", "draw layers by operations there", 0, 0},
+      {0, "json", OPTION_FILE, &s->o.json, "FILE", "write every figure there", 0, 0},
+      {0, "heatmap", OPTION_FILE, &s->o.heatmap, "FILE.svg", "draw layers by operations there", 0, 0},
       {0, "max-nmse", OPTION_FLOAT, &s->o.max_nmse, "X", "gate of every operation in place of the built-in ones", 0,
        1e30},
       {0, "max-kl", OPTION_FLOAT, &s->o.max_divergence, "X", "gate of the logits' mean KL divergence", 0, 1e30},
       {0, "min-same-top", OPTION_FLOAT, &s->o.min_same_top, "X",
        "gate of the share of tokens with the same most probable next one, from 200 tokens on", 0, 1},
-      {0, "golden", OPTION_TEXT, &s->golden.path, "FILE.npy",
+      {0, "golden", OPTION_FILE, &s->golden.path, "FILE.npy",
        "compare a (default cpu) with these logits [rows, columns] in place of b", 0, 0},
       {0, "golden-rows", OPTION_TEXT, &s->golden.rows, "\"0 5 9\"", "positions of its rows; default 0 1 2 ...", 0, 0},
       {0, "max-error", OPTION_FLOAT, &s->golden.max_error, "X",
@@ -93,8 +94,6 @@ static int check(struct settings *s, const struct command *c, const struct argum
   if (args->count && s->prompt.ids) return usage_error(c, "give either a text or --ids, not both");
   if (s->golden.path && (s->b || s->o.model_b)) return usage_error(c, "--golden takes the place of --b and --model-b");
   if (s->golden.rows && !s->golden.path) return usage_error(c, "--golden-rows needs --golden");
-  if (s->o.json && !s->o.json[0]) return usage_error(c, "--json needs a file, not ''");
-  if (s->o.heatmap && !s->o.heatmap[0]) return usage_error(c, "--heatmap needs a file, not ''");
   if (!s->prompt.ids) s->prompt.text = args->count ? args->data[0] : default_text;
   s->o.a = device_options(s, s->model);
   s->o.b = device_options(s, s->o.model_b ? s->o.model_b : s->model);
@@ -118,6 +117,7 @@ static bool report(struct compare *c, struct err *e) {
 
 static bool run(const struct settings *s, struct compare *c, struct err *e) {
   c->options = &s->o;
+  if (!file_can_write(s->o.json, e) || !file_can_write(s->o.heatmap, e)) return false;
   if (!engine_open(&c->en, &s->o.a, e) || !prompt_read(&s->prompt, &c->en, &c->ids, e)) return false;
   if (s->golden.path) return compare_golden(c, &s->golden, e);
   return compare_run(c, e) && report(c, e);

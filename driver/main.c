@@ -33,6 +33,7 @@ static void print_help(FILE *f) {
 
 static int run(int argc, char **argv) {
   const char *name = argv[1];
+  if (strcmp(name, "help") == 0 && argc > 2) return run(3, (char *[]){argv[0], argv[2], "--help", NULL});
   if (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "help") == 0)
     return print_help(stdout), EXIT_OK;
   if (strcmp(name, "--version") == 0) return puts("phi3 " PHI3_VERSION), EXIT_OK;

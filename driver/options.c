@@ -69,6 +69,7 @@ static bool store(const struct option_spec *o, const char *value) {
   switch (o->type) {
   case OPTION_FLAG: *(bool *)o->to = true; return true;
   case OPTION_TEXT: *(const char **)o->to = value; return true;
+  case OPTION_FILE: *(const char **)o->to = value; return *value;
   case OPTION_CHOICE: return choose(o, value);
   case OPTION_TEXTS: {
     struct texts *t = o->to;
@@ -96,6 +97,7 @@ static bool store(const struct option_spec *o, const char *value) {
 }
 
 static int bad_value(const struct command *c, const struct option_spec *o, const char *value) {
+  if (o->type == OPTION_FILE) return usage_error(c, "--%s needs a file, not ''", o->name);
   if (o->type == OPTION_CHOICE) return usage_error(c, "--%s takes one of %s, not '%s'", o->name, o->arg, value);
   if (o->type == OPTION_TEXTS) return usage_error(c, "--%s can be given %d times at most", o->name, MAX_TEXTS);
   const char *kind = o->type == OPTION_FLOAT ? "number" : "whole number";

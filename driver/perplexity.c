@@ -17,16 +17,16 @@ static struct command perplexity_command(struct perplexity_options *o) {
       {0, "window", OPTION_INT, &o->window, "N",
        "tokens that are seen at once; default the model's positions, at most 2048", 2, 1e9},
       {0, "stride", OPTION_INT, &o->stride, "N", "tokens from window to window; default half a window", 1, 1e9},
-      {0, "save-base", OPTION_TEXT, &o->save, "FILE", "keep this run's distributions there", 0, 0},
+      {0, "save-base", OPTION_FILE, &o->save, "FILE", "keep this run's distributions there", 0, 0},
       {0, "base-top", OPTION_INT, &o->top, "N", "of each token the N largest logits; 0 keeps all; default 256", 0, 1e9},
-      {0, "against", OPTION_TEXT, &o->against, "FILE", "compare with a saved run; its text is taken when none is given",
+      {0, "against", OPTION_FILE, &o->against, "FILE", "compare with a saved run; its text is taken when none is given",
        0, 0},
       {0, "gate", OPTION_FLAG, &o->gate, NULL,
        "exit with 1 unless mean KL <= 1e-4 and same top >= 99.5 %, over 2000 tokens or more", 0, 0},
       {0, "max-kl", OPTION_FLOAT, &o->max_divergence, "X", "exit with 1 when the mean KL divergence is above", 0, 1e30},
       {0, "min-same-top", OPTION_FLOAT, &o->min_same_top, "X",
        "exit with 1 when the share of tokens with the same most probable one is below", 0, 1},
-      {0, "json", OPTION_TEXT, &o->json, "FILE", "write every figure there", 0, 0},
+      {0, "json", OPTION_FILE, &o->json, "FILE", "write every figure there", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
   _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
@@ -61,10 +61,6 @@ static int check(struct perplexity_options *o, const struct command *c, const st
   if (o->window && o->stride > o->window)
     return usage_error(c, "--stride %lld leaves tokens out between windows of %lld", (long long)o->stride,
                        (long long)o->window);
-  const char *files[] = {o->save, o->against, o->json};
-  for (int i = 0; i < 3; i++)
-    if (files[i] && !files[i][0])
-      return usage_error(c, "--%s needs a file, not ''", i == 0 ? "save-base" : i == 1 ? "against" : "json");
   return -1;
 }
 
@@ -147,6 +143,7 @@ static bool check_base(const struct perplexity *p, struct err *e) {
 
 static bool run(struct perplexity *p, struct err *e) {
   const struct perplexity_options *o = p->options;
+  if (!file_can_write(o->save, e) || !file_can_write(o->json, e)) return false;
   if (o->against && !base_open(&p->base, o->against, e)) return false;
   if (!engine_open(&p->en, &o->engine, e) || !read_text(p, e) || !check_ids(p, e) || !set_windows(p, e)) return false;
   for (struct span s = {0}; next_span(&s, p->ids.count, p->window, p->stride);) p->count += s.end - s.first_target;

@@ -48,7 +48,7 @@ struct base_header {
 
 struct base_writer {
   FILE *file; // NULL when closed
-  char *path, *tmp;
+  char *path, *tmp; // no tmp: a device or a pipe, written to as it is
   uint64_t hash;
   int64_t record_bytes;
   uint8_t *records; // of one step

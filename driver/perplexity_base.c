@@ -43,12 +43,14 @@ bool base_create(struct base_writer *w, const char *path, const struct base_head
                  int64_t rows_at_once, struct err *e) {
   size_t len = strlen(path) + 32;
   *w = (struct base_writer){.hash = hash_start, .record_bytes = base_record_bytes(h)};
-  if (!(w->path = mem_strdup(path, e)) || !(w->tmp = mem_alloc(len, 1, "a path", e))) return false;
+  if (!(w->path = mem_strdup(path, e))) return false;
+  if (!file_is_special(path) && !(w->tmp = mem_alloc(len, 1, "a path", e))) return false;
   if (!(w->records =
             mem_alloc((size_t)rows_at_once, (size_t)w->record_bytes, "a step's records; use a smaller --chunk", e)))
     return false;
-  snprintf(w->tmp, len, "%s.tmp.%ld", path, (long)getpid());
-  if (!(w->file = fopen(w->tmp, "wbe"))) return err_set(e, "%s: cannot create: %s", path, strerror(errno));
+  if (w->tmp) snprintf(w->tmp, len, "%s.tmp.%ld", path, (long)getpid());
+  if (!(w->file = fopen(w->tmp ? w->tmp : path, "wbe")))
+    return err_set(e, "%s: cannot create: %s", path, strerror(errno));
   return put(w, h, sizeof *h, e) && put(w, ids, (size_t)h->tokens * sizeof *ids, e);
 }
 
@@ -79,7 +81,7 @@ bool base_finish(struct base_writer *w, struct err *e) {
   if (!put(w, &hash, sizeof hash, e)) return false;
   FILE *f = w->file;
   w->file = NULL;
-  if (fclose(f) != 0 || rename(w->tmp, w->path) != 0) return cannot(w, e);
+  if (fclose(f) != 0 || (w->tmp && rename(w->tmp, w->path) != 0)) return cannot(w, e);
   mem_free(w->tmp);
   w->tmp = NULL;
   return true;
@@ -110,21 +112,39 @@ static bool check_head(const struct base_reader *r, const char *path, struct err
   return sane || err_set(e, "%s: the header is damaged; save it again", path);
 }
 
-static bool check_record(const struct base_reader *r, int64_t row) {
+// A distribution as struct base_header says: ids that are there and no two the same, largest first, nothing left out above the smallest,
+// and masses that are a whole but for rounding. Then what is computed from it is a number. seen[id]: the last row that has the id, from 1.
+static bool check_record(const struct base_reader *r, int64_t row, uint32_t *seen) {
+  const double slack = 1e-6;
   const uint8_t *at = r->records + row * r->record_bytes;
   const struct base_header *h = &r->head;
   struct record_head head;
   memcpy(&head, at, sizeof head);
   if (!isfinite(head.log_sum) || !(head.tail >= 0 && head.tail <= 1) || !(head.loss >= 0)) return false;
   const uint8_t *ids = at + sizeof head, *logits = whole(h) ? ids : ids + 4ll * h->top;
+  double mass = 0, p = INFINITY;
   for (uint32_t i = 0; i < h->top; i++) {
-    int32_t id = 0;
+    int32_t id = (int32_t)i;
     float v;
     if (!whole(h)) memcpy(&id, ids + 4ll * i, sizeof id);
     memcpy(&v, logits + 4ll * i, sizeof v);
-    if (id < 0 || id >= (int32_t)h->vocab || !(v < INFINITY)) return false;
+    if (id < 0 || id >= (int32_t)h->vocab || seen[id] > row || !(v < INFINITY)) return false;
+    double before = p;
+    mass += p = exp((double)v - head.log_sum);
+    if (!whole(h) && p > before) return false;
+    seen[id] = (uint32_t)row + 1;
   }
-  return true;
+  return head.tail <= (h->vocab - h->top) * p * (1 + slack) && fabs(mass + head.tail - 1) <= slack;
+}
+
+static bool check_records(const struct base_reader *r, const char *path, struct err *e) {
+  uint32_t *seen = mem_alloc(r->head.vocab, sizeof *seen, "the base file's check", e);
+  int64_t row = 0;
+  if (!seen) return false;
+  while (row < r->head.rows && check_record(r, row, seen)) row++;
+  mem_free(seen);
+  return row == r->head.rows ||
+         err_set(e, "%s: the distribution of token %lld is none; save it again", path, (long long)row);
 }
 
 static bool check_rest(struct base_reader *r, const char *path, struct err *e) {
@@ -138,10 +158,7 @@ static bool check_rest(struct base_reader *r, const char *path, struct err *e) {
   memcpy(&hash, r->file.data + body, sizeof hash);
   if (hash != hash_bytes(hash_start, r->file.data, body))
     return err_set(e, "%s is damaged: its checksum is another; save it again", path);
-  for (int64_t i = 0; i < h->rows; i++)
-    if (!check_record(r, i))
-      return err_set(e, "%s: the distribution of token %lld is none; save it again", path, (long long)i);
-  return true;
+  return check_records(r, path, e);
 }
 
 bool base_open(struct base_reader *r, const char *path, struct err *e) {

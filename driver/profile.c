@@ -2,6 +2,7 @@
 #include "driver/profile.h"
 #include "driver/origin.h"
 #include "driver/synth.h"
+#include "runtime/base/file.h"
 #include "runtime/base/mem.h"
 #include <string.h>
 
@@ -19,9 +20,9 @@ static struct command profile_command(struct profile_options *o) {
       {0, "like", OPTION_TEXT, &o->like, "SHAPE", "on vgpu, in place of --model: one layer of this shape (as phi3 synth takes it) stands for all", 0, 0},
       {0, "memory", OPTION_CHOICE, &o->memory, "t4|t4_eff", "vgpu: the T4's memory at 320 GB/s on paper, or at 256; default t4", 0, 0},
       {0, "blocks", OPTION_INT, &o->blocks, "N", "vgpu: blocks of a grid that the model replays at most; default all that memory holds", 0, 1e9},
-      {0, "json", OPTION_TEXT, &o->json, "FILE", "write the table there, with all counters, machine, commit and command", 0, 0},
-      {0, "roofline", OPTION_TEXT, &o->roofline, "FILE.svg", "draw the kernels under a T4's roofs", 0, 0},
-      {0, "timeline", OPTION_TEXT, &o->timeline, "FILE.json", "prefill and first decode step for chrome://tracing and ui.perfetto.dev", 0, 0},
+      {0, "json", OPTION_FILE, &o->json, "FILE", "write the table there, with all counters, machine, commit and command", 0, 0},
+      {0, "roofline", OPTION_FILE, &o->roofline, "FILE.svg", "draw the kernels under a T4's roofs", 0, 0},
+      {0, "timeline", OPTION_FILE, &o->timeline, "FILE.json", "prefill and first decode step for chrome://tracing and ui.perfetto.dev", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
   _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
@@ -98,6 +99,7 @@ static bool run(struct profile *p, struct ids *prompt, struct err *e) {
   const struct profile_options *o = p->options;
   struct profile_rows rows = {0};
   struct progress progress; // for Ctrl-C within a pass
+  if (!file_can_write(o->json, e) || !file_can_write(o->roofline, e) || !file_can_write(o->timeline, e)) return false;
   if (!open_all(p, prompt, e)) return false;
   struct gpu_report report = gpu_backend_report(p->engine->forward.backend);
   p->device = report.device;

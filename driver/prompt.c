@@ -31,7 +31,7 @@ static bool encode(const struct prompt_options *o, const struct engine *en, stru
 
 bool prompt_read(const struct prompt_options *o, const struct engine *en, struct ids *out, struct err *e) {
   if (!(o->ids ? parse_ids(o->ids, out, e) : encode(o, en, out, e))) return false;
-  if (out->count == 0) return err_set(e, "the prompt is empty; give some text with -p, or ids with --ids");
+  if (out->count == 0) return err_set(e, "the prompt is empty; give it some text, or ids with --ids");
   for (int64_t i = 0; i < out->count; i++)
     if (out->data[i] >= en->model.config.vocab_size)
       return err_set(e, "id %d is not in the vocabulary of %d", out->data[i], en->model.config.vocab_size);

@@ -112,6 +112,7 @@ int cmd_synth(int argc, char **argv) {
   int code = options_parse(&c, argc, argv, &args);
   if (code < 0 && !parse_size(o.shard_size, &shard_bytes))
     code = usage_error(&c, "--shard-size takes a size such as 500MB or 5GB, not '%s'", o.shard_size);
+  if (code < 0 && !args.data[0][0]) code = usage_error(&c, "OUT needs a folder's name, not ''");
   if (code >= 0) return code;
   catch_interrupts();
   return run(&o, shard_bytes, args.data[0], &e) ? EXIT_OK : failure(&c, &e);

@@ -101,7 +101,8 @@ static bool check_tokenizer(const char *path, const struct config *c, struct err
 // Nothing has the name but, perhaps, an empty folder, over which the finished one is renamed.
 static bool name_is_free(const char *out) {
   DIR *d = opendir(out);
-  if (!d) return errno == ENOENT;
+  struct stat st;
+  if (!d) return lstat(out, &st) != 0;
   bool empty = true;
   for (struct dirent *entry; (entry = readdir(d));)
     empty &= strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;

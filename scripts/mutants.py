@@ -6,7 +6,8 @@ not compile is an error, one that no test catches fails the script, and the unbr
 Writes results/mutants.json and results/mutants.md when all mutants were run.
 Usage: scripts/mutants.py [--check] [--list] [--resume] [NAME...]
   --check   does every mutant apply? Builds nothing
-  --resume  leaves out what an earlier run caught, where mutant and file are still the same; each has the commit of its run"""
+  --resume  leaves out what an earlier run caught, where mutant and file are still the same; with NAMEs, all that it caught but those.
+            The results have the commit of each run"""
 import argparse
 import hashlib
 import json
@@ -143,9 +144,10 @@ def write_results(table, found):
     (ROOT / "results/mutants.json").write_text(json.dumps({"command": command, "commits": commits, "mutants": len(rows), "survivors": survivors,
                                                            "table": rows}, indent=1, ensure_ascii=False) + "\n")
     lines = ["# Mutation proof", "", f"`{command}`, commit {', '.join(commits)}: {len(rows)} mutants, {len(rows) - len(survivors)} caught. Each breaks one place "
-             "(text and replacement are in `mutants.json`); the unbroken tree passes the same tests.", "",
-             "| mutant | file | what it breaks | caught by |", "| --- | --- | --- | --- |"]
-    lines += [f"| {r['name']} | {r['file']} | {r['breaks']} | {caught_text(r['caught_by']) or '**nothing**'} |" for r in rows]
+             "(text and replacement are in `mutants.json`); the unbroken tree passes the same tests. "
+             "A row names the commit of its run; dirty: with changes that were committed later.", "",
+             "| mutant | file | what it breaks | caught by | at commit |", "| --- | --- | --- | --- | --- |"]
+    lines += [f"| {r['name']} | {r['file']} | {r['breaks']} | {caught_text(r['caught_by']) or '**nothing**'} | {r['commit']} |" for r in rows]
     (ROOT / "results/mutants.md").write_text("\n".join(lines) + "\n")
 
 
@@ -175,7 +177,8 @@ def main():
     found = {}
     for m in table:
         old = state.get(m["name"])
-        if old and old["mutant"] == m and old["file"] == digest(m) and old["result"]["caught_by"]:
+        same = old and old["mutant"] == m and old["result"]["caught_by"]
+        if same and (m["name"] not in args.names if args.names else old["file"] == digest(m)):
             found[m["name"]] = old["result"]
     todo = [m for m in table if m["name"] not in found and (not args.names or m["name"] in args.names)]
     if todo:
@@ -191,6 +194,9 @@ def main():
         state[m["name"]] = {"mutant": m, "file": file, "result": result}
         STATE.write_text(json.dumps(state))
         print(f"{i + 1}/{len(todo)} {m['name']}: {result.get('error') or caught_text(result['caught_by']) or 'SURVIVES'}", flush=True)
+    broken = [name for name, r in found.items() if r.get("error")]
+    if broken:
+        stop(f"{len(broken)} mutants do not build, so nothing is written: {', '.join(broken)}; give them other texts")
     if len(found) == len(table):
         write_results(table, found)
     survivors = [name for name, r in found.items() if not r["caught_by"]]

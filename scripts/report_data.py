@@ -161,6 +161,10 @@ def kernel_rows(kernels):
                 "error": case["check"]["relative_error"],
                 "registers": case.get("registers"),
                 "traffic": time.get("dram_bytes_over_ideal"),
+                "limits": time.get("limits_us", {}),
+                "sectors": case.get("sectors_ideal_share"),
+                "conflicts": case.get("bank_conflicts"),
+                "occupancy": case.get("occupancy"),
                 "spread": (time["p90_us"] - time["p10_us"]) if "p90_us" in time else None,
             }
         )

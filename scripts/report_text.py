@@ -94,11 +94,34 @@ def step_table(data, phase):
 
 
 def kernel_table(kernels):
-    roof, rows = main_roof(kernels), []
+    """Everything that is known of each kernel; what only the virtual GPU counts, from it alone."""
+    roof, rows, counted = main_roof(kernels), [], kernels["kind"] == "estimate"
     for r in kernel_rows(kernels):
-        rows.append([r["case"], digits(r["us"]), r["bound"] or "-", digits(r["gb"]), digits(r["tflops"]) if r["operations"] else "-", f"{100 * r['shares'].get(roof, 0):.0f} %",
-                     digits(r["traffic"]) if r["traffic"] else "-", f"{r['error']:.1e}", str(r["registers"] or "-")])
-    return ["kernel and shape", "µs", "bound", "GB/s", "TFLOP/s", f"of the roof ({roof})", "DRAM over ideal", "relative error", "registers"], rows
+        row = [r["case"], digits(r["us"]), r["bound"] or "-", digits(r["gb"]), digits(r["tflops"]) if r["operations"] else "-", f"{100 * r['shares'].get(roof, 0):.0f} %",
+               digits(r["traffic"]) if r["traffic"] else "-", f"{r['error']:.1e}", str(r["registers"] or "-")]
+        if counted:
+            row += ["-" if r["sectors"] is None else f"{100 * r['sectors']:.0f} %", digits(r["conflicts"]) if r["conflicts"] else "-",
+                    "-" if r["occupancy"] is None else f"{100 * r['occupancy']:.0f} %", *(f"{100 * r['limits'].get(k, 0) / r['us']:.0f} %" for k in KERNEL_LIMITS)]
+        rows.append(row)
+    head = ["kernel and shape", "µs", "bound", "GB/s", "TFLOP/s", f"of the roof ({roof})", "DRAM over ideal", "relative error", "registers"]
+    return head + (["ideal sectors", "conflicts", "occupancy", *KERNEL_LIMITS] if counted else []), rows
+
+
+KERNEL_LIMITS = ["dram", "l2", "shared", "issue", "tensor"]  # the time at each ceiling alone, as a share of the whole
+
+KERNEL_NOTE = (
+    "Ideal bytes and operations are what `runtime/gpu/registry.c` states for the shape; conflicts are wavefronts of shared memory over those without conflicts; the last columns are the time at each "
+    "ceiling alone over the whole.\n"
+)
+
+# What a forward pass of Phi-3-mini consists of.
+README_KERNELS = ["rmsnorm_rows/norm/rows:512", "linear_qkv/qkv/rows:512", "linear_add/o/rows:512", "linear_silu/gate_up/rows:512", "linear_add/down/rows:512", "attention_prefill_96/rows:2048/keys:2048",
+                  "decode_qkv_8/qkv/rows:1", "attention_decode_96/sequences:1/keys:2047", "decode_add_8/o/rows:1", "decode_silu_8/gate_up/rows:1", "decode_add_8/down/rows:1", "decode_store_8/head/rows:1"]
+
+
+def readme_kernels(kernels):
+    head, rows = kernel_table(kernels)
+    return head[:7], [row[:7] for row in rows if row[0] in README_KERNELS]
 
 
 def accuracy_table(files):
@@ -161,7 +184,8 @@ def results_readme(r):
             at = f"at position {s['position']}" if phase == "decode" else f"of {s['rows']} tokens"
             out += [f"{what}, {at}:\n", markdown(*step_table(data, phase)), ""]
     for name, data in r.kernels.items():
-        out += [f"## {name}\n", ("**Estimates**, none a measurement. " if data["kind"] == "estimate" else "") + origin(data) + "\n", markdown(*kernel_table(data)), ""]
+        out += [f"## {name}\n", ("**Estimates**, none a measurement. " if data["kind"] == "estimate" else "") + origin(data) + "\n", KERNEL_NOTE if data["kind"] == "estimate" else "",
+                markdown(*kernel_table(data)), ""]
     for name, data in r.benches.items():
         out += [f"## {name}: with the key-value cache and without\n", origin(data) + "\n", f"![time against tokens]({name}.svg)\n", markdown(*bench_table(data)), ""]
         table = batch_table(data)
@@ -183,6 +207,11 @@ def main_readme(r):
         out += ["Phi-3-mini on a Tesla T4, the source notebooks' experiment.\n", markdown(*table), ""]
         if not any(is_notebook_experiment(d) for d in measured.values()):
             out += [ESTIMATE_NOTE + "\n"]
+    for data in r.kernels.values():
+        head, rows = readme_kernels(data)
+        if rows:
+            word = "estimated for a Tesla T4 by the virtual GPU" if data["kind"] == "estimate" else f"measured on {data['device']}"
+            out += [f"Its kernels, {word} (`{data['command']}`):\n", markdown(head, rows), ""]
     rows = []
     for name, data in r.benches.items():
         if data["settings"]["device"] != "cpu":

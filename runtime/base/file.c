@@ -48,17 +48,35 @@ static bool write_all(int fd, const char *p, size_t n) {
   return true;
 }
 
-// A device, a pipe or a terminal is written to, never replaced by a file.
-static bool is_special(const char *path) {
+bool file_is_special(const char *path) {
   struct stat st;
   return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
 }
 
+enum { MAX_PATH = 4096 };
+
+static bool name_beside(const char *path, char out[MAX_PATH], struct err *e) {
+  int n = snprintf(out, MAX_PATH, "%s.tmp.%ld", path, (long)getpid());
+  return (n >= 0 && n < MAX_PATH) || err_set(e, "%.100s...: the path is too long", path);
+}
+
+bool file_can_write(const char *path, struct err *e) {
+  char tmp[MAX_PATH];
+  if (!path) return true;
+  if (file_is_dir(path)) return err_set(e, "%s: is a folder, expected the name of a file to write", path);
+  if (file_is_special(path)) return access(path, W_OK) == 0 || err_set(e, "%s: cannot write: %s", path, strerror(errno));
+  if (!name_beside(path, tmp, e)) return false;
+  int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd < 0) return err_set(e, "%s: cannot create: %s", path, strerror(errno));
+  close(fd);
+  unlink(tmp);
+  return true;
+}
+
 bool file_write(const char *path, const void *data, size_t size, struct err *e) {
-  char beside[4096];
-  int n = snprintf(beside, sizeof beside, "%s.tmp.%ld", path, (long)getpid());
-  if (n < 0 || (size_t)n >= sizeof beside) return err_set(e, "%.100s...: the path is too long", path);
-  const char *tmp = is_special(path) ? NULL : beside;
+  char beside[MAX_PATH];
+  if (!name_beside(path, beside, e)) return false;
+  const char *tmp = file_is_special(path) ? NULL : beside;
   int fd = open(tmp ? tmp : path, O_WRONLY | (tmp ? O_CREAT | O_TRUNC : 0) | O_CLOEXEC, 0666);
   if (fd < 0) return err_set(e, "%s: cannot create: %s", path, strerror(errno));
   bool ok = write_all(fd, data, size);

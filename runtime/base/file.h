@@ -16,6 +16,10 @@ void file_unmap(struct file *f);
 // Writes `size` bytes to `path` by way of a temporary file beside it that is renamed when complete. What is no file
 // (/dev/stdout, a pipe) is written to as it is.
 bool file_write(const char *path, const void *data, size_t size, struct err *e);
+// Whether file_write could write there, found by trying: for what is computed long before it is written. NULL is no file, and true.
+bool file_can_write(const char *path, struct err *e);
+// A device, a pipe or a terminal, which is written to and never replaced by a file.
+bool file_is_special(const char *path);
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 // Makes the folder and those above it.

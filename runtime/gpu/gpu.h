@@ -86,6 +86,7 @@ struct gpu {
   struct gpu_graph graphs[GPU_GRAPHS];
   int32_t num_graphs, replayed;        // index of the graph to replay
   int32_t open_ranges;                 // for Nsight, nested
+  bool layer_range;                    // a layer's is among them
   struct pack_report report;
 };
 

@@ -24,5 +24,6 @@ void gpu_range_pop(struct gpu *g) {
 }
 
 void gpu_range_pop_all(struct gpu *g) {
-  while (g->open_ranges) gpu_range_pop(g);
+  while (g->open_ranges > 0) gpu_range_pop(g);
+  g->layer_range = false;
 }

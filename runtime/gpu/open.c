@@ -10,7 +10,7 @@ static bool check_options(const struct model *m, const struct backend_options *o
   if (o->fp64) return err_set(e, "fp64 arithmetic is the CPU's; use --device cpu, or --precision fp32");
   if (!gpu_head_size(c->head_dim)) return err_set(e, "the head size is %d; the GPU kernels serve multiples of 8 up to %d; use --device cpu", c->head_dim, PHI3_MAX_HEAD_DIM);
   if (c->hidden_size % 8) return err_set(e, "the hidden size is %d; the GPU kernels serve multiples of 8; use --device cpu", c->hidden_size);
-  if (o->page_size < 1 || o->page_size % PAGE_MULTIPLE) return err_set(e, "pages of %d tokens; a GPU's are a multiple of %d", o->page_size, PAGE_MULTIPLE);
+  if (o->page_size < 1 || o->page_size % PAGE_MULTIPLE) return err_set(e, "pages of %d tokens; a GPU's are a multiple of %d, so use --page-size %d", o->page_size, PAGE_MULTIPLE, PAGE_MULTIPLE);
   if (o->num_pages < 1) return err_set(e, "a cache of %d pages; expected at least one", o->num_pages);
   if (o->max_rows < 1 || o->max_logits < 0)
     return err_set(e, "steps of %d tokens with %d rows of logits: expected at least one token", o->max_rows, o->max_logits);

@@ -55,6 +55,7 @@ static bool attention_in(struct backend *b, const struct step *s, int32_t layer,
                           .kv_heads = c->num_kv_heads,
                           .cache = cache_of(g, layer)};
   gpu_range_push(g, "layer %d", layer); // until mlp_out
+  g->layer_range = true;
   gpu_range_push(g, "attention_in");
   bool ok = norm_for(g, &p, g->layers[layer].input_norm, e) && gpu_linear(&g->d, EPILOGUE_QKV, &p, e);
   gpu_range_pop(g);
@@ -117,7 +118,8 @@ static bool mlp_in(struct backend *b, const struct step *s, int32_t layer, struc
 static bool mlp_out(struct backend *b, const struct step *s, int32_t layer, struct err *e) {
   struct gpu *g = gpu_of(b);
   bool ok = add_projection(g, s, &g->layers[layer].down, g->mlp, g->mlp_ld, "mlp_out", e);
-  if (g->recording != RECORD_REPLAY) gpu_range_pop(g); // the layer
+  if (g->layer_range) gpu_range_pop(g); // not where the operation is run by itself
+  g->layer_range = false;
   return ok;
 }
 

@@ -202,6 +202,7 @@ bool vg_initialized(void);
 // ---- api_stub.c ----
 // The newest variant of `symbol` that a program built for `version` knows. *known: the name exists at all.
 void *vg_proc_find(const char *symbol, int version, bool threads, bool *known);
+bool vg_name_known(const char *name); // a function's, with or without its version
 
 // ---- api_ctx.c ----
 struct vg_context *vg_current(void);

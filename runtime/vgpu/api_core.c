@@ -1,6 +1,7 @@
 // Handles, the lock, injected failures, initialisation, error texts.
 #include "runtime/vgpu/api.h"
 #include <ctype.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ static struct {
   uint64_t ids;
   struct fail fails[MAX_FAILS];
   int num_fails;
+  bool bad_fails; // what was asked for could not be read
   CUresult lost; // an injected loss of the device
   const char *failed; // the function that last failed on demand
 } g = {.once = PTHREAD_ONCE_INIT};
@@ -83,35 +85,65 @@ void vg_handle_each(enum vg_object_kind kind, bool (*f)(void *object, void *arg)
 
 // ---- injected failures ----
 
-// "cuMemAlloc:3", "all:17:lost", "cuLaunchKernel:1:719"
-static void add_fail(const char *item, size_t len) {
-  char text[128];
-  if (len >= sizeof text || g.num_fails == MAX_FAILS) return;
-  memcpy(text, item, len);
-  text[len] = 0;
-  char *colon = strchr(text, ':'), *what = colon ? strchr(colon + 1, ':') : NULL;
-  if (!colon || colon - text >= (long)sizeof g.fails[0].name) return;
-  *colon = 0;
-  if (what) *what++ = 0;
-  struct fail *f = &g.fails[g.num_fails++];
-  *f = (struct fail){.at = strtoull(colon + 1, NULL, 10)};
-  strcpy(f->name, text);
-  if (!what) return;
-  if (!strcmp(what, "oom")) f->error = CUDA_ERROR_OUT_OF_MEMORY;
-  else if (!strcmp(what, "launch")) f->error = CUDA_ERROR_LAUNCH_FAILED;
-  else if (!strcmp(what, "lost")) f->error = CUDA_ERROR_UNKNOWN;
-  else f->error = atoi(what);
+// A whole number from 1 to `most` and nothing else.
+static bool read_count(const char *text, uint64_t most, uint64_t *count) {
+  char *end;
+  errno = 0;
+  *count = strtoull(text, &end, 10);
+  return isdigit((unsigned char)*text) && !*end && !errno && *count >= 1 && *count <= most;
 }
 
+static bool read_what(const char *what, int *error) {
+  static const struct {
+    const char *name;
+    int error;
+  } words[] = {{"oom", CUDA_ERROR_OUT_OF_MEMORY}, {"launch", CUDA_ERROR_LAUNCH_FAILED}, {"lost", CUDA_ERROR_UNKNOWN}};
+  uint64_t number;
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+    if (!strcmp(what, words[i].name)) return *error = words[i].error, true;
+  if (!read_count(what, CUDA_ERROR_UNKNOWN, &number)) return false;
+  *error = (int)number;
+  return true;
+}
+
+// "cuMemAlloc:3", "all:17:lost", "cuLaunchKernel:1:719". Overwrites the text. NULL, or what is wrong with it.
+static const char *read_fail(char *text, struct fail *f) {
+  char *colon = strchr(text, ':'), *what = colon ? strchr(colon + 1, ':') : NULL;
+  *f = (struct fail){0};
+  if (!colon) return "a colon and the number of the call are missing";
+  *colon = 0;
+  if (what) *what++ = 0;
+  if (strlen(text) >= sizeof f->name || (strcmp(text, "all") && !vg_name_known(text))) return "the driver API has no such function";
+  strcpy(f->name, text);
+  if (!read_count(colon + 1, UINT64_MAX, &f->at)) return "the number of the call is none; calls count from 1";
+  return !what || read_what(what, &f->error) ? NULL : "it can fail with oom, launch, lost or an error's number up to 999";
+}
+
+static const char *add_fail(const char *item, size_t len) {
+  char text[128];
+  if (len >= sizeof text) return "it is too long";
+  if (g.num_fails == MAX_FAILS) return "there are too many";
+  memcpy(text, item, len);
+  text[len] = 0;
+  const char *wrong = read_fail(text, &g.fails[g.num_fails]);
+  g.num_fails += !wrong;
+  return wrong;
+}
+
+// With a word that is wrong nothing fails on demand, but cuInit, so that nobody takes silence for a test that was passed.
 static void set_fails(const char *spec) {
+  const char *wrong = NULL;
   g.num_fails = 0;
   g.lost = CUDA_SUCCESS;
   g.failed = NULL;
-  while (spec && *spec) {
+  while (spec && *spec && !wrong) {
     size_t n = strcspn(spec, ",");
-    add_fail(spec, n);
+    wrong = add_fail(spec, n);
+    if (wrong) vg_report_host(VG_BAD_HOST_CALL, "VGPU_FAIL: '%.*s': %s; write function:call or function:call:what", n < 100 ? (int)n : 100, spec, wrong);
     spec += n + (spec[n] == ',');
   }
+  g.bad_fails = wrong != NULL;
+  if (wrong) g.num_fails = 0;
 }
 
 static bool same_function(const char *asked, const char *name) {
@@ -242,7 +274,7 @@ bool vg_initialized(void) { return g.initialized; }
 
 VG_API CUresult cuInit(unsigned int Flags) {
   API(VG_NOTHING);
-  if (Flags) return CUDA_ERROR_INVALID_VALUE;
+  if (Flags || g.bad_fails) return CUDA_ERROR_INVALID_VALUE;
   if (!vg_mem_open(vg_check_mode() != 0)) return CUDA_ERROR_OUT_OF_MEMORY;
   g.initialized = true;
   return CUDA_SUCCESS;

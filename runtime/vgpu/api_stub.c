@@ -52,3 +52,9 @@ void *vg_proc_find(const char *symbol, int version, bool threads, bool *known) {
     if (!strcmp(per_thread[i].base, best->symbol)) best = &per_thread[i];
   return (void *)(uintptr_t)best->function;
 }
+
+bool vg_name_known(const char *name) {
+  for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
+    if (!strcmp(entries[i].base, name) || !strcmp(entries[i].symbol, name)) return true;
+  return false;
+}

@@ -166,7 +166,8 @@ VG_EXPORT int vgpuFindingKind(unsigned i);
 VG_EXPORT unsigned long long vgpuFindingCount(unsigned i); // occurrences at that place
 VG_EXPORT void vgpuFindingsReset(void);
 VG_EXPORT const char *vgpuFindingKindName(int kind);
-// The environment's VGPU_FAIL, set by the program itself; NULL or "" for none. Counting starts anew.
+// The environment's VGPU_FAIL, set by the program itself; NULL or "" for none. Counting starts anew. One that cannot be read is a
+// finding, and cuInit fails until there is another.
 VG_EXPORT void vgpuFail(const char *spec);
 // The function whose call was made to fail since then, the last one; NULL for none.
 VG_EXPORT const char *vgpuFailed(void);

@@ -135,6 +135,16 @@ static void files_are_whole_or_absent(void **state) {
   assert_fails(file_write("/nowhere/x", "a", 1, &e), "/nowhere/x");
   assert_fails(file_write("/dev/full", "a", 1, &e), "/dev/full"); // written to, not replaced
   assert_ok(file_write("/dev/null", "a", 1, &e));
+  assert_ok(file_can_write(NULL, &e));
+  assert_ok(file_can_write(path, &e)); // which leaves the file that is there as it is
+  assert_ok(file_can_write("/dev/null", &e));
+  assert_true(file_exists(path));
+  snprintf(path, sizeof path, "%s/y", sub);
+  assert_ok(file_can_write(path, &e));
+  assert_false(file_exists(path));
+  assert_fails(file_can_write("/nowhere/x", &e), "/nowhere/x: cannot create");
+  assert_fails(file_can_write(sub, &e), "is a folder");
+  snprintf(path, sizeof path, "%s/x", sub);
   assert_fails(file_map(&f, "/dev/null", &e), "not a regular file");
   unlink(path);
   assert_int_equal(mkfifo(path, 0600), 0); // nobody writes to it, and nobody waits for that

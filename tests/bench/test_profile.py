@@ -112,6 +112,12 @@ class Profile(DriverTest):
         for word in ["320 GB/s", "65 TFLOP/s", "estimated", "Prefill of 20 tokens", "Decode step"]:
             self.assertIn(word, words)
 
+    def test_bad_places_are_told_before_the_work(self):
+        for option in ["--json", "--roofline", "--timeline"]:
+            self.refused("profile", option, self.path("no", "such"), says="cannot create")
+            self.refused("profile", option, self.dir, says="is a folder")
+            self.refused("profile", option, "", code=2, says="needs a file")
+
     def test_one_layer_stands_for_all(self):
         """A shape without weights gives the same schedule's counts as the model of that shape."""
         model = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "runtime", "model", "nano")

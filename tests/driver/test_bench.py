@@ -166,6 +166,31 @@ class Experiment(DriverTest):
         self.phi3(*args, self.path("bench.json"), code=1, file_limit=512)
         self.assertEqual(self.files(), [])
 
+    def test_what_cannot_be_written_or_read_is_told_before_measuring(self):
+        model, ids = self.golden("mha")
+        args = ["bench", "-m", model, "--ids", ids, "--runs", "1000", "--no-roof", "-n", "400"]
+        for option in ["--json", "--csv", "--markdown"]:
+            for path, says in [(self.path("no", "file"), "cannot create"), (self.dir, "is a folder")]:
+                r = self.phi3(*args, option, path, code=1)
+                self.assertIn(path, r.err)
+                self.assertIn(says, r.err)
+            self.assertIn("needs a file", self.phi3(*args, option, "", code=2).err)
+        self.assertIn("none.json", self.phi3(*args, "--compare", self.path("none.json"), code=1).err)
+
+    def test_a_run_may_replace_the_saved_one_it_is_compared_with(self):
+        model, ids = self.golden("mha")
+        file = self.path("bench.json")
+        args = ["bench", "-m", model, "--ids", ids, "-n", "2", "--runs", "2", "--no-sweep", "--no-roof", "--json", file]
+        self.phi3(*args)
+        with open(file, encoding="utf-8") as f:
+            saved = json.load(f)
+        saved["experiment"]["cached"]["mean_seconds"] = 1e6
+        saved["experiment"]["cached"]["seconds"] = [1e6, 1e6]
+        with open(file, "w", encoding="utf-8") as f:
+            json.dump(saved, f)
+        r = self.phi3(*args, "--compare", file)
+        self.assertIn("1000000 s", r.out)
+
     def test_batches(self):
         """A batch's ids are the single sequence's, and its figures are those of all sequences."""
         model, ids = self.golden("gqa")

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import stat
 
 from harness import GOLDENS, DriverTest, golden_json, main, read_npy
 
@@ -148,8 +149,15 @@ class Bases(Perplexity):
     def test_a_full_disk_leaves_nothing(self):
         text = self.short()
         self.refused("perplexity", text, "--save-base", self.path("base"), file_limit=100000, says="cannot write")
-        self.refused("perplexity", text, "--save-base", self.path("no", "base"), says="cannot create")
+        for option in ["--save-base", "--json"]:
+            self.refused("perplexity", text, option, self.path("no", "base"), says="cannot create")
+            self.refused("perplexity", text, option, self.dir, says="is a folder")
+        self.phi3("perplexity", text, "--save-base", "/dev/full", code=1)
+        self.assertTrue(stat.S_ISCHR(os.stat("/dev/full").st_mode))
         self.assertEqual(self.files(), ["short.txt"])
+        os.symlink("/dev/full", self.path("full"))  # a device is written to, not replaced
+        self.refused("perplexity", text, "--save-base", self.path("full"), says="cannot write")
+        self.assertTrue(os.path.islink(self.path("full")))
 
 
 class Refusals(Perplexity):

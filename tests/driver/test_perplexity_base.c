@@ -3,7 +3,9 @@
 #include "driver/perplexity.h"
 #include "runtime/base/mem.h"
 #include "runtime/logits.h"
+#include <fcntl.h>
 #include <math.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct err e;
@@ -205,6 +207,7 @@ static void broken_files_are_refused(void **state) {
         {offsetof(struct base_header, stride), 101, "header"},
         {records + 4, 0x7ff80000, "distribution of token 0"},                            // log of the sum: NaN
         {records + 12, 0x40000000, "distribution of token 0"},                           // mass 2
+        {records + 4, 0xffe00000, "distribution of token 0"},                            // a log that leaves no mass a whole
         {records + 20, 0xbff00000, "distribution of token 0"},                           // loss -1
         {records + 24, whole ? 0x7fc00000 : VOCAB, "distribution of token 0"},           // a NaN; an id beyond
         {records + 24 + 4, whole ? 0x7f800000 : 0xffffffff, "distribution of token 0"}}; // infinite; a negative id
@@ -214,9 +217,22 @@ static void broken_files_are_refused(void **state) {
       sign(bad, size);
       refused(bad, size, changes[i].says);
     }
+    for (int i = 0; i < 2 && !whole; i++) { // an id twice, the smallest first: each in the second token's record
+      uint8_t *second = bad + records + (size - 8 - records) / ROWS, *ids = second + 24, *kept = ids + 16;
+      memcpy(bad, good, size);
+      if (i == 0) memcpy(ids + 4, ids, 4);
+      else memcpy(kept, good + (kept - bad) + 12, 4), memcpy(kept + 12, good + (kept - bad), 4);
+      sign(bad, size);
+      refused(bad, size, "distribution of token 1");
+    }
     write_file(good, size);
     struct base_reader r;
     assert_ok(base_open(&r, path, &e));
+    base_close(&r);
+    mem_fail_from(1);
+    assert_false(base_open(&r, path, &e));
+    mem_fail_from(0);
+    assert_true(e.no_memory);
     base_close(&r);
     free(good);
     free(bad);
@@ -239,8 +255,21 @@ static void what_was_not_finished_leaves_nothing(void **state) {
   base_drop(&w);
   assert_int_equal(access(tmp, F_OK), -1);
   assert_int_equal(access(path, F_OK), -1);
-  assert_fails(base_create(&w, "/nonexistent/base", &h, ids, ROWS, &e), "cannot create");
+  assert_fails(base_create(&w, "/dev/null/base", &h, ids, ROWS, &e), "cannot create");
   base_drop(&w);
+  // A pipe is written to; it is never replaced by a file.
+  assert_int_equal(mkfifo(path, 0600), 0);
+  int reader = open(path, O_RDONLY | O_NONBLOCK);
+  assert_true(reader >= 0);
+  assert_ok(base_create(&w, path, &h, ids, ROWS, &e));
+  assert_ok(base_finish(&w, &e));
+  base_drop(&w);
+  struct base_header got;
+  assert_int_equal(read(reader, &got, sizeof got), sizeof got);
+  assert_memory_equal(&got, &h, sizeof got);
+  close(reader);
+  assert_int_equal(access(path, F_OK), 0);
+  unlink(path);
   for (long k = 1; k <= 4; k++) {
     mem_fail_from(k);
     bool ok = base_create(&w, path, &h, ids, ROWS, &e);

@@ -162,10 +162,12 @@ class Synth(DriverTest):
         folder, _ = self.synth("a", *SMALL)
         before = self.digest(folder)
         self.refused("synth", *SMALL, folder, says="is there already")
+        self.refused("synth", *SMALL, "", code=2, says="needs a folder's name")
         self.assertEqual(self.digest(folder), before)
         os.mkdir(self.path("empty"))
         self.synth("empty", *SMALL)
         self.refused("synth", *SMALL, self.path("no", "folder"), says="make that folder first")
+        self.refused("synth", *SMALL, os.path.join(folder, "config.json", "below"), says="Not a directory")
         self.assertEqual(self.files(), ["a", "empty"])
 
     def test_no_room(self):

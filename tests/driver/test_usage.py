@@ -26,6 +26,9 @@ class Help(DriverTest):
             r = self.phi3(flag)
             for command in COMMANDS:
                 self.assertRegex(r.out, rf"\n  {command} +\S")
+        for command in COMMANDS:
+            self.assertEqual(self.phi3("help", command).out, self.phi3(command, "--help").out)
+        self.refused("help", "trance", code=2, says="'trance'")
         self.assertRegex(self.phi3("--version").out, r"\Aphi3 \d+\.\d+\.\d+\n\Z")
 
     def test_a_full_disk_is_a_failure(self):

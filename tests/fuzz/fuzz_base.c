@@ -1,6 +1,7 @@
-// A base file of phi3 perplexity; its checksum is put right, else nothing behind it would be reached. One that opens is compared with.
+// A base file of phi3 perplexity; its checksum is put right, else nothing behind it would be reached. One that opens is compared with, and gives numbers.
 #include "driver/perplexity.h"
 #include "tests/fuzz/fuzz.h"
+#include <math.h>
 #include <string.h>
 
 enum { CHECKSUM = 8, MOST_VOCAB = 4096 };
@@ -20,6 +21,7 @@ static void use(const struct base_reader *r) {
     fuzz_check(logits);
     for (int64_t i = 0; i < vocab; i++) logits[i] = (float)(i % 7) - 3;
     base_compare(r, row, logits, vocab, &s);
+    fuzz_check(isfinite(s.divergence) && isfinite(s.bound) && s.bound > -1e-5);
     free(logits);
   }
 }

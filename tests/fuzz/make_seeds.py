@@ -3,6 +3,7 @@
 root; `scripts/fuzz.sh --merge` then keeps what adds coverage.
 Usage: tests/fuzz/make_seeds.py FOLDER"""
 import json
+import math
 import random
 import re
 import struct
@@ -185,18 +186,21 @@ for kind, width in ("<f4", 4), ("<i8", 8), ("|u1", 1), ("<f2", 2):
         head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
         head += " " * (-(len(head) + 11) % 64) + "\n"
         put("npy", kind[1:] + "-" + "x".join(map(str, shape)), b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head.encode() + noise(n * width))
-for i, text in enumerate(["1 2,3\n", "2147483647, 0", "-1", "cuMemAlloc:3", "all:17:lost,cuLaunchKernel:1:719,cuCtxCreate:2:oom"]):
+for i, text in enumerate(["1 2,3\n", "2147483647, 0", "-1", "cuMemAlloc:3", "all:17:lost,cuLaunchKernel:1:719,cuCtxCreate:2:oom", "cuMemAlocc:3,all:0"]):
     put("words", str(i), text)
 
 # ---- base files of phi3 perplexity: header, ids, records; the checksum is the target's ----
 
-for name, vocab, top in ("whole", 4, 4), ("top", 5, 2):
+for name, vocab, top in ("whole", 4, 4), ("top", 5, 2), ("twice", 5, 2):
     rows, tokens = 2, 3
     data = b"PHI3BASE" + struct.pack("<6I4q", 1, vocab, 1, 8, top, 0, tokens, 4, 2, rows) + b"m".ljust(64, b"\0") + b"cpu".ljust(32, b"\0")
     data += struct.pack("<3i", 1, 2, 3)
+    logits = [float(v) for v in range(vocab)] if top == vocab else [0.5, 0.25]
+    tail = 0 if top == vocab else 0.1
+    log_sum = math.log(sum(map(math.exp, logits)) / (1 - tail))
     for _ in range(rows):
-        data += struct.pack("<3d", 1.5, 0.1, 0.7)
-        data += struct.pack(f"<{vocab}f", *range(vocab)) if top == vocab else struct.pack("<2i2f", 3, 1, 0.5, 0.25)
+        data += struct.pack("<3d", log_sum, tail, 0.7)
+        data += struct.pack(f"<{vocab}f", *logits) if top == vocab else struct.pack("<2i2f", 3, 3 if name == "twice" else 1, *logits)
     put("base", name, data)
 
 # ---- images and PTX ----

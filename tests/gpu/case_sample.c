@@ -12,7 +12,8 @@ static const struct shape shapes[] = {{1, 1, 0, 0, 1, 0, 1, false},      {3, 102
                                       {4, 1025, 0, 1, 1, 0, 3, false},   {3, 3000, 40, 0.7f, 1, 0, 4, false},  {3, 3000, 0, 1.5f, 0.9f, 0, 4, false},
                                       {3, 1500, 0, 1, 1, 0.05f, 4, false}, {4, 2000, 50, 0.8f, 0.8f, 0.1f, 5, false}, {3, 2500, 7, 1, 0.5f, 0, 2, true},
                                       {2, 600, 0, 1e-30f, 1, 0, 3, false}, {2, 600, 1, 1, 1, 0, 3, false},      {2, 700, 0, 1, 0, 0, 3, false},
-                                      {2, 5000, 0, 100, 1, 0, 3, false}};
+                                      {2, 5000, 0, 100, 1, 0, 3, false},  {4, 4, 0, 1, 0.5f, 0, 0, false}, // the last: equal ones, of which two just reach top-p
+                                      {4, 8, 0, 1, 0.75f, 0, 0, false}};
 int sample_shapes(enum gpu_kernel k) {
   (void)k;
   return sizeof shapes / sizeof *shapes;

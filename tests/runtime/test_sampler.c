@@ -121,6 +121,32 @@ static void draws_follow_the_distribution(void **state) {
   assert_true(chi2 < 95); // p < 1e-6 for 39 degrees of freedom
 }
 
+// The id is the one at which the running sum passes the random number, to the last digits: a threshold that is a little off turns few draws.
+static void draws_fall_at_the_running_sum(void **state) {
+  (void)state;
+  uint64_t seed = test_seed();
+  float logits[VOCAB];
+  for (int i = 0; i < VOCAB; i++) logits[i] = (float)(4 * test_uniform(&seed));
+  struct sampler_options o = sampler_greedy();
+  o.temperature = 1;
+  o.top_k = 3;
+  o.seed = test_random(&seed);
+  struct sampler s;
+  assert_ok(sampler_init(&s, VOCAB, &o, &e));
+  for (int round = 0; round < 20000; round++) {
+    struct sampler twin = s;
+    double u = sampler_random(&twin), sum = 0, nearest = 1;
+    int32_t id = sampler_pick(&s, logits, NULL, 0, &e), expected = -1;
+    for (int32_t i = 0; i < 3; i++) {
+      sum += s.candidates[i].probability;
+      nearest = fmin(nearest, fabs(u - sum));
+      if (expected < 0 && u < sum) expected = s.candidates[i].id;
+    }
+    if (nearest > 1e-12 && id != expected) fail_msg("round %d: id %d for %.17g, expected %d", round, id, u, expected);
+  }
+  sampler_free(&s);
+}
+
 static void the_same_seed_draws_the_same(void **state) {
   (void)state;
   float logits[VOCAB] = {0};
@@ -220,6 +246,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(candidates_have_the_exact_distribution),
                                      cmocka_unit_test(limits_that_are_just_reached),
                                      cmocka_unit_test(draws_follow_the_distribution),
+                                     cmocka_unit_test(draws_fall_at_the_running_sum),
                                      cmocka_unit_test(the_same_seed_draws_the_same),
                                      cmocka_unit_test(greedy_takes_the_first_largest_and_refuses_nan),
                                      cmocka_unit_test(stop_texts_end_the_stream),
