@@ -34,7 +34,7 @@ static void find_rows(const struct matrix *w, int64_t first, int32_t count, stru
   for (int32_t o = 0; o < count;) {
     const void *data;
     enum dtype type;
-    int32_t run = (int32_t)matrix_rows(w, first + o, count - o, &data, &type);
+    int32_t run = (int32_t)matrix_stored_rows(w, first + o, count - o, &data, &type);
     int64_t bytes = run > 1 ? dtype_row_bytes(type, w->cols) : 0;
     for (int32_t i = 0; i < run; i++, o++) {
       rows[o].data = (const char *)data + i * bytes;
@@ -53,8 +53,26 @@ void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t 
   else c->kernels->linear_rows(&t, scratch);
 }
 
-// An item is a panel of outputs for a block of rows. Blocks of one panel follow each other, so that its weights stay in
-// a cache.
+static void put_row(const float *sum, int32_t count, bool add, float *y) {
+  for (int32_t o = 0; o < count; o++) y[o] = add ? y[o] + sum[o] : sum[o];
+}
+
+// Sums of `count` rows from `row` on, of outputs whose weights are stored from the `first`-th row on.
+static void put_outputs(const struct linear_work *t, int64_t row, int32_t count, int64_t first, int32_t num_outputs,
+                        const float *sums) {
+  int64_t at[LINEAR_PANEL];
+  bool in_order = matrix_stored_in_order(t->w);
+  for (int32_t o = 0; !in_order && o < num_outputs; o++) at[o] = matrix_row_stored_at(t->w, first + o);
+  for (int32_t r = 0; r < count; r++, sums += LINEAR_PANEL) {
+    float *y = row_f32(t->y, row + r);
+    if (in_order) put_row(sums, num_outputs, t->add, y + first);
+    else
+      for (int32_t o = 0; o < num_outputs; o++) put_row(sums + o, 1, t->add, y + at[o]);
+  }
+}
+
+// An item is a panel of outputs for a block of rows, outputs in the order in which their weights are stored. Blocks of
+// one panel follow each other, so that its weights stay in a cache.
 static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
   const struct linear_work *t = ctx;
   struct cpu_scratch *s = &t->c->scratch[thread];
@@ -65,11 +83,7 @@ static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
     int32_t num_outputs = t->w->rows - first < panel ? (int32_t)(t->w->rows - first) : panel;
     int32_t count = t->count - row < LINEAR_ROWS ? (int32_t)(t->count - row) : LINEAR_ROWS;
     linear_block(t->c, t->w, first, num_outputs, row_f32(t->x, row), t->x->ld, count, s->out[0], &s->linear);
-    for (int32_t r = 0; r < count; r++) {
-      float *y = row_f32(t->y, row + r) + first;
-      const float *sum = s->out[0] + r * LINEAR_PANEL;
-      for (int32_t o = 0; o < num_outputs; o++) y[o] = t->add ? y[o] + sum[o] : sum[o];
-    }
+    put_outputs(t, row, count, first, num_outputs, s->out[0]);
   }
 }
 

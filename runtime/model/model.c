@@ -200,25 +200,42 @@ void model_close(struct model *m) {
   *m = (struct model){0};
 }
 
-int64_t matrix_rows(const struct matrix *m, int64_t row, int64_t count, const void **data, enum dtype *type) {
-  int part = m->num_parts - 1;
-  while (row < m->parts[part].first_row) part--;
-  const struct matrix_part *p = &m->parts[part];
-  int64_t left = (part + 1 < m->num_parts ? m->parts[part + 1].first_row : m->rows) - row;
-  row -= p->first_row;
-  if (p->pair_head_dim) {
-    int64_t head = row / p->pair_head_dim, i = row % p->pair_head_dim, half = p->pair_rotary / 2;
-    if (i < p->pair_rotary) row = head * p->pair_head_dim + (i < half ? 2 * i : 2 * (i - half) + 1);
-    left = 1;
-  }
+// The part that row `row` lies in.
+static const struct matrix_part *part_of(const struct matrix *m, int64_t row) {
+  const struct matrix_part *p = m->parts + m->num_parts - 1;
+  while (row < p->first_row) p--;
+  return p;
+}
+
+int64_t matrix_stored_rows(const struct matrix *m, int64_t row, int64_t count, const void **data, enum dtype *type) {
+  const struct matrix_part *p = part_of(m, row);
+  int64_t left = p + 1 < m->parts + m->num_parts ? p[1].first_row - row : m->rows - row;
   *type = p->tensor->type;
-  *data = (const uint8_t *)p->tensor->data + row * dtype_row_bytes(*type, m->cols);
+  *data = (const uint8_t *)p->tensor->data + (row - p->first_row) * dtype_row_bytes(*type, m->cols);
   return left < count ? left : count;
 }
 
+bool matrix_stored_in_order(const struct matrix *m) {
+  for (int i = 0; i < m->num_parts; i++)
+    if (m->parts[i].pair_head_dim) return false;
+  return true;
+}
+
+int64_t matrix_row_stored_at(const struct matrix *m, int64_t stored) {
+  const struct matrix_part *p = part_of(m, stored);
+  if (!p->pair_head_dim) return stored;
+  int64_t i = (stored - p->first_row) % p->pair_head_dim;
+  return i < p->pair_rotary ? stored - i + i / 2 + i % 2 * (p->pair_rotary / 2) : stored;
+}
+
 const void *matrix_row(const struct matrix *m, int64_t row, enum dtype *type) {
+  const struct matrix_part *p = part_of(m, row);
+  if (p->pair_head_dim) {
+    int64_t i = (row - p->first_row) % p->pair_head_dim, half = p->pair_rotary / 2;
+    if (i < p->pair_rotary) row += (i < half ? 2 * i : 2 * (i - half) + 1) - i;
+  }
   const void *data;
-  matrix_rows(m, row, 1, &data, type);
+  matrix_stored_rows(m, row, 1, &data, type);
   return data;
 }
 

@@ -65,8 +65,11 @@ char *model_find(const char *path_or_name, struct err *e);
 
 // Where row `row` of `m` is stored: the bytes, and its type.
 const void *matrix_row(const struct matrix *m, int64_t row, enum dtype *type);
-// The same, and how many rows from this one on, at most `count`, are stored one behind the other with the same type.
-int64_t matrix_rows(const struct matrix *m, int64_t row, int64_t count, const void **data, enum dtype *type);
+// Rows in the order in which they are stored: where the `row`-th lies, and how many rows from it on, at most `count`, lie
+// one behind the other with the same type. It is row matrix_row_stored_at(m, row) of the matrix.
+int64_t matrix_stored_rows(const struct matrix *m, int64_t row, int64_t count, const void **data, enum dtype *type);
+int64_t matrix_row_stored_at(const struct matrix *m, int64_t stored);
+bool matrix_stored_in_order(const struct matrix *m); // all rows lie where they are seen
 // The row as fp32.
 void matrix_row_f32(const struct matrix *m, int64_t row, float *dst);
 // Bytes of all rows as stored.

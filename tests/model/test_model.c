@@ -156,6 +156,22 @@ static void all_shapes_are_loaded(void **state) {
   check_everywhere(&s);
 }
 
+// The stored order has every row once, where matrix_row finds it, in runs that end with a part.
+static void assert_stored_rows_are_seen(const struct matrix *x) {
+  for (int64_t stored = 0, run; stored < x->rows; stored += run) {
+    const void *data;
+    enum dtype type, seen;
+    run = matrix_stored_rows(x, stored, x->rows, &data, &type);
+    assert_in_range(run, 1, x->rows - stored);
+    for (int64_t i = 0; i < run; i++) {
+      int64_t row = matrix_row_stored_at(x, stored + i);
+      assert_in_range(row, 0, x->rows - 1);
+      assert_ptr_equal(matrix_row(x, row, &seen), (const char *)data + i * dtype_row_bytes(type, x->cols));
+      assert_int_equal(seen, type);
+    }
+  }
+}
+
 // Quantized tensors have their own rows: q in Q8_0, k in Q4_0 (each row of its own scale), v in F32.
 static void quantized_parts_keep_their_rows(void **state) {
   (void)state;
@@ -198,6 +214,12 @@ static void quantized_parts_keep_their_rows(void **state) {
     assert_true(row[0] == (r < q ? (float)(at + 1) : r < q + kv ? (float)((at - q) % 16 - 8) : 0));
   }
   assert_int_equal(matrix_bytes(x), 34 * q + 18 * kv + 128 * kv);
+  assert_stored_rows_are_seen(x);
+  m.layers[0].qkv.parts[0].pair_rotary = 4; // half of each head
+  assert_stored_rows_are_seen(x);
+  assert_false(matrix_stored_in_order(x));
+  assert_true(matrix_stored_in_order(&m.layers[0].gate_up));
+  assert_stored_rows_are_seen(&m.layers[0].gate_up);
   model_close(&m);
   bytes_free(&plain.data);
   bytes_free(&plain.tensors);
