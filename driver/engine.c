@@ -1,5 +1,7 @@
 #include "driver/driver.h"
+#include "runtime/base/file.h"
 #include "runtime/base/mem.h"
+#include "runtime/model/gguf.h"
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +26,9 @@ const struct option_spec *engine_option_table(struct engine_options *o) {
       {0, "page-size", OPTION_INT, &o->page_size, "N", "tokens in a page of the cache; default 16", 1, 4096},
       {0, "chunk", OPTION_INT, &o->chunk, "N", "tokens of a prompt computed at once; default 512", 1, 65536},
       {0, "gemm", OPTION_CHOICE, &o->gemm, "own|cublas",
-       "who multiplies a prompt's matrices on a GPU; cublas does not promise the same bits however a text is cut up; default own", 0,
-       0},
+       "who multiplies a prompt's matrices on a GPU; cublas does not promise the same bits however a text is cut up; "
+       "default own",
+       0, 0},
       {0, "max-tokens", OPTION_INT, &o->max_tokens, "N", "room of the cache in tokens; default what the work needs", 1,
        1e9},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
@@ -49,21 +52,32 @@ static void add_end_ids(struct config *c, const struct tokenizer *t) {
 }
 
 // A folder without tokenizer.json is a model all the same, for ids only.
-static bool open_tokenizer(struct engine *en, const char *path, struct err *e) {
+static bool find_tokenizer(const char *path, bool *there, struct err *e) {
   if (file_is_dir(path)) {
     char *file = file_join(path, "tokenizer.json", e);
     if (!file) return false;
-    bool there = file_exists(file);
+    *there = file_exists(file);
     mem_free(file);
-    if (!there) return true;
+    return true;
   }
-  return (en->tokenizer = tokenizer_open(path, e)) != NULL;
+  struct gguf g;
+  if (!gguf_open(&g, path, e)) return false;
+  *there = gguf_find(&g, "tokenizer.ggml.model") != NULL;
+  gguf_close(&g);
+  return true;
+}
+
+static bool open_tokenizer(struct engine *en, const char *path, struct err *e) {
+  bool there;
+  if (!find_tokenizer(path, &there, e)) return false;
+  return !there || (en->tokenizer = tokenizer_open(path, e)) != NULL;
 }
 
 bool engine_needs_text(const struct engine *en, struct err *e) {
   return en->tokenizer ||
-         err_set(e, "%s has no tokenizer.json, so it knows no text; put one there or give ids with --ids",
-                 en->model.path);
+         err_set(e, "%s has no tokenizer%s", en->model.path,
+                 file_is_dir(en->model.path) ? ".json, so it knows no text; put one there or give ids with --ids"
+                                             : ", so it knows no text; give ids with --ids");
 }
 
 bool engine_open(struct engine *en, const struct engine_options *o, struct err *e) {
@@ -147,7 +161,8 @@ bool engine_device(struct engine_options *o, const char *spec, struct err *e) {
     o->pages = strcmp(how, "f16") == 0 ? PAGE_F16 : PAGE_F32;
     if (i == DEVICE_CPU && (o->precision || o->pages == PAGE_F16 || strcmp(how, "fp32") == 0)) return true;
   }
-  return err_set(e, "there is no device '%s'; there are cpu, cpu:fp64, cpu:f16 (fp32 with fp16 pages), cuda, vgpu and auto", spec);
+  return err_set(
+      e, "there is no device '%s'; there are cpu, cpu:fp64, cpu:f16 (fp32 with fp16 pages), cuda, vgpu and auto", spec);
 }
 
 void engine_close(struct engine *en) {

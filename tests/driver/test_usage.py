@@ -1,8 +1,10 @@
 """Help, usage errors and failures of every command: exit codes 0, 2 and 1, and what is said."""
 
 import json
+import math
 import os
 import shutil
+import struct
 import subprocess
 
 from harness import COMMANDS, PHI3, DriverTest, main
@@ -35,6 +37,29 @@ class Help(DriverTest):
         with open("/dev/full", "wb") as full:
             for args in [["trace", "--help"], ["--help"], ["--version"]]:
                 self.phi3(*args, code=1, stdout=full)
+
+
+def bare_gguf():
+    """A GGUF file of a phi3 of one layer, width 32, fp32, that knows no text."""
+    width, vocab = 32, 40
+    shapes = {"token_embd": (width, vocab), "output_norm": (width,), "blk.0.attn_norm": (width,), "blk.0.attn_qkv": (width, 3 * width)}
+    shapes |= {"blk.0.attn_output": (width, width), "blk.0.ffn_norm": (width,), "blk.0.ffn_up": (width, 2 * width), "blk.0.ffn_down": (width, width)}
+    numbers = {"context_length": 64, "embedding_length": width, "block_count": 1, "feed_forward_length": width}
+    numbers |= {"attention.head_count": 2, "rope.dimension_count": width // 2}
+
+    def string(s):
+        return struct.pack("<Q", len(s)) + s.encode()
+
+    out = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), len(numbers) + 2)
+    out += string("general.architecture") + struct.pack("<I", 8) + string("phi3")
+    out += b"".join(string(f"phi3.{k}") + struct.pack("<II", 4, n) for k, n in numbers.items())
+    out += string("phi3.attention.layer_norm_rms_epsilon") + struct.pack("<If", 6, 1e-5)
+    at = 0
+    for name, shape in shapes.items():
+        out += string(name + ".weight") + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, at)
+        at += 4 * math.prod(shape)
+    out += bytes(-len(out) % 32)
+    return out + struct.pack(f"<{at // 4}f", *(((i * 7919 % 1009) - 504) / 2000 for i in range(at // 4)))
 
 
 class Usage(DriverTest):
@@ -144,6 +169,15 @@ class Failures(DriverTest):
             self.refused(command, "-m", model, "--ids", long, says=f"{positions} positions")
         self.refused("bench", "-m", model, *IDS, "-n", positions, says="smaller -n")
         self.phi3("trace", "-m", model, "--ids", long[2:])
+
+    def test_gguf_without_a_tokenizer(self):
+        """It takes ids, as a folder without tokenizer.json does."""
+        file = self.path("bare.gguf")
+        with open(file, "wb") as f:
+            f.write(bare_gguf())
+        self.phi3("generate", "-m", file, "--ids", "1 2 3", "-n", "4", statistics=True)
+        self.refused("generate", "-m", file, "-p", "text", says="has no tokenizer, so it knows no text; give ids with --ids")
+        self.refused("tokenize", "-m", file, "text", says="tokenizer.ggml.model")
 
     def test_text_without_a_tokenizer(self):
         model, _ = self.golden("mha")
