@@ -84,7 +84,7 @@ static void agrees_with_our_kernels(void **state) {
   int compared = 0;
   test_device();
   goldens_each(compare, &compared);
-  assert_true(compared > 5);
+  assert_true(compared > (getenv("PHI3_TEST_QUICK") ? 0 : 5)); // of a share of the goldens
 }
 
 static void open_nano(struct model *m) { assert_ok(model_open(m, "tests/goldens/models/hd96", &e)); }
