@@ -1,141 +1,192 @@
 // Flash-style causal attention for many rows, over pages.
 //
 // Shapes: struct phi3_attention. Grid (blocks of queries, heads), 128 threads: four warps of 16 query rows, one head.
-// The tile of 32 keys and values is shared by the warps through shared memory: while the scores are computed the values
-// are on their way in registers, while the weights are applied the next keys are (Turing has no cp.async). A key's row
-// takes 2 head_dim bytes, brought to 64 past a multiple of 128, so that two keys' 64-byte slices share no bank (head
-// size 96 needs no padding); V lies as 32 bytes (16 keys) a channel, read in 8-byte pieces without conflicts. Tiles
-// beyond the diagonal or behind the window are not read.
-// Registers at head size 96: sums 48, earlier spans 48, scores 16, on their way 24; the queries are read from L1 at
-// each tile. Two blocks an SM take turns at the barriers.
-// Ideal: operations = 4 head_dim heads x visible pairs; bytes = q, out, and K and V once for each block of 64 queries
-// (from L2 for the most part). On the virtual T4, 32 heads of 96 at 2048 tokens: 1.89 ms, of them 408 us at the tensor
-// cores' own pace, as much as at that of issuing instructions.
+// Blocks are taken some heads at a time, so that their keys and values stay in L2, and the longest first, so that an SM
+// does not begin with one when the others have ended.
+// Tiles of 32 keys and values go through shared memory, two of each, shared by the warps: with Turing's lack of
+// cp.async they are on their way in registers, values while the scores are computed, the next keys while scores become
+// weights, and both are stored before the tile's only barrier. A key's row is 64 bytes past a multiple of 128, or odd
+// keys have their 64-byte groups swapped, so that two keys' slices share no bank; V lies as 64 bytes (32 keys) a
+// channel. Tiles beyond the diagonal or behind the window are not read. A warp has few neighbours to hide its latency,
+// so products go in four to five independent chains, and addresses are computed a tile ahead. Registers at head size
+// 96: sums 52, earlier spans 52, scores 16, queries 24 (from L1 at each tile at 128, where they do not fit), on their
+// way 24: two blocks an SM. Ideal: operations = 4 head_dim heads x visible pairs; bytes = q, out, and K and V once for
+// each block of 64 queries (from L2 for the most part). On the virtual T4, 32 heads of 96 at 2048 tokens: 913 us, of
+// them 425 at the tensor cores' own pace, 208 at that of issuing instructions, 256 at that of shared memory
+// (kernel_bench --device vgpu
+// --benchmark_filter='attention_prefill_96/rows:2048').
 #include "attention.cuh"
 
 namespace {
 
 constexpr int THREADS = 128;
+constexpr int SPAN_TILES = PHI3_SPAN_KEYS / PHI3_TILE_KEYS;
+constexpr int HEADS_TOGETHER = 4; // their keys and values fit in L2
 static_assert(PHI3_QUERY_ROWS == THREADS / 32 * 16, "a warp has 16 query rows");
+static_assert(THREADS == 4 * PHI3_TILE_KEYS, "a key is four threads' part: see Stage");
 
 template <int HEAD_DIM> struct Shape {
-  static constexpr int GROUPS = (HEAD_DIM + 31) / 32;         // of 32 channels
+  static constexpr int GROUPS = (HEAD_DIM + 31) / 32; // of 32 channels
   static constexpr int CHANNEL_TILES = HEAD_DIM / 8;
-  // halfs of a key's row: 64 bytes past a multiple of 128
-  static constexpr int STRIDE = GROUPS * 32 + (GROUPS % 2 ? 0 : 32);
-  static constexpr int K_PIECES = PHI3_TILE_KEYS * GROUPS * 4 / THREADS; // of 16 bytes, a thread
-  static constexpr int V_ALL = HEAD_DIM * PHI3_TILE_KEYS / 8; // pieces of the tile
-  static constexpr int V_PIECES = (V_ALL + THREADS - 1) / THREADS;
-  // pieces are on their way during the products; larger heads leave no registers for that
-  static constexpr bool AHEAD = HEAD_DIM <= 96;
-  static_assert(STRIDE * 2 % 128 == 64, "two keys share no bank");
-  static_assert(PHI3_TILE_KEYS * GROUPS * 4 % THREADS == 0, "the keys are whole pieces a thread");
+  static constexpr int KEY_BYTES = GROUPS * 64; // of shared memory
+  // Bytes of a key from 0 on and those of its neighbour from `group` on lie in different banks: either the rows do so
+  // of themselves, or odd keys have their groups swapped in pairs.
+  static __device__ __forceinline__ int group_bytes(int key, int group) {
+    return (GROUPS % 2 ? group : group ^ (key & 1)) * 64;
+  }
+  static constexpr bool KEEP_QUERIES = HEAD_DIM <= 96; // in registers; larger heads read them from L1 for each tile
 };
 
-// Eight keys of one channel, zeros beyond the last key and where none is seen.
-__device__ __forceinline__ uint4 value_piece(const Source &s, int key, int channel) {
-  const int at = s.inside(key) & ~7, block = at / s.page_size, n = key + 7 < s.first ? 0 : s.last - key + 1;
-  uint4 v = *reinterpret_cast<const uint4 *>(s.values + s.page_head(block) + (int64_t)min(channel, s.head_dim - 1) * s.page_size + (at - block * s.page_size));
-  v.x &= keep(n, 0);
-  v.y &= keep(n, 1);
-  v.z &= keep(n, 2);
-  v.w &= keep(n, 3);
-  return v;
-}
+// A lane's part of its two rows of queries.
+template <int HEAD_DIM> struct Queries {
+  const uint16_t *row[2];
+  int head_dim;
+  uint4 kept[Shape<HEAD_DIM>::GROUPS][2];
 
-template <int HEAD_DIM> __device__ __forceinline__ void load_keys(uint4 (&r)[Shape<HEAD_DIM>::K_PIECES], const Source &s, int tile_key) {
-#pragma unroll
-  for (int i = 0; i < Shape<HEAD_DIM>::K_PIECES; i++) {
-    const int piece = threadIdx.x + i * THREADS, per_key = Shape<HEAD_DIM>::GROUPS * 4;
-    r[i] = s.key_piece(tile_key + piece / per_key, piece % per_key * 8);
+  __device__ __forceinline__ uint4 load(int group, int r) const {
+    return load_query(row[r], group * 32 + threadIdx.x % 4 * 8, head_dim);
   }
-}
-
-template <int HEAD_DIM> __device__ __forceinline__ void store_keys(const uint4 (&r)[Shape<HEAD_DIM>::K_PIECES], uint16_t *sk) {
+  __device__ __forceinline__ void keep() {
 #pragma unroll
-  for (int i = 0; i < Shape<HEAD_DIM>::K_PIECES; i++) {
-    const int piece = threadIdx.x + i * THREADS, per_key = Shape<HEAD_DIM>::GROUPS * 4;
-    *reinterpret_cast<uint4 *>(sk + piece / per_key * Shape<HEAD_DIM>::STRIDE + piece % per_key * 8) = r[i];
-  }
-}
-
-// Shared V: [4 groups of 16 keys][HEAD_DIM channels][16 keys].
-template <int HEAD_DIM> __device__ __forceinline__ void load_values(uint4 (&r)[Shape<HEAD_DIM>::V_PIECES], const Source &s, int tile_key) {
+    for (int k = 0; k < Shape<HEAD_DIM>::GROUPS; k++)
 #pragma unroll
-  for (int i = 0; i < Shape<HEAD_DIM>::V_PIECES; i++) {
-    const int piece = min((int)threadIdx.x + i * THREADS, Shape<HEAD_DIM>::V_ALL - 1), group = piece / (HEAD_DIM * 2), channel = piece / 2 % HEAD_DIM;
-    r[i] = value_piece(s, tile_key + group * 16 + piece % 2 * 8, channel);
+      for (int r = 0; r < 2; r++) kept[k][r] = load(k, r);
   }
+  __device__ __forceinline__ uint4 get(int group, int r) const {
+    return Shape<HEAD_DIM>::KEEP_QUERIES ? kept[group][r] : load(group, r);
+  }
+};
+
+// Tiles that lie wholly in the keys from `first_key` to before `end`.
+struct Inside {
+  int first, num;
+  __device__ __forceinline__ Inside(int first_key, int end)
+      : first((first_key + PHI3_TILE_KEYS - 1) >> 5), num(max(0, (end >> 5) - first)) {
+    static_assert(PHI3_TILE_KEYS == 1 << 5, "shifts round down");
+  }
+  __device__ __forceinline__ bool has(int tile) const { return (uint32_t)(tile - first) < (uint32_t)num; }
+};
+
+// The compiler would rather compute these anew wherever they are used.
+__device__ __forceinline__ void keep_in_register(int &v) { asm volatile("" : "+r"(v)); }
+__device__ __forceinline__ void keep_in_register(const char *&v) { asm volatile("" : "+l"(v)); }
+
+__device__ __forceinline__ uint4 &piece_at(uint4 *base, int bytes) {
+  return *reinterpret_cast<uint4 *>(reinterpret_cast<char *>(base) + bytes);
 }
 
-template <int HEAD_DIM> __device__ __forceinline__ void store_values(const uint4 (&r)[Shape<HEAD_DIM>::V_PIECES], uint4 *sv) {
+// A thread's part of each tile: a piece (16 bytes) of each 32 channels of one key, and one channel of each 32 of that
+// key's group of eight. Eight neighbours' pieces of keys lie in different banks of shared memory; two neighbours' make
+// a sector of global memory, and so do those of values.
+template <int HEAD_DIM> struct Stage {
+  using S = Shape<HEAD_DIM>;
+  static constexpr int GROUPS = S::GROUPS;
+  const char *keys, *values;                    // in page 0
+  int group, group_bytes, last_key, last_value; // last_...: bytes from the first piece to that of the last 32 channels
+  int next_values;                              // bytes to the next 32 channels
+  int to_keys[2];                               // bytes of shared memory, of even and odd groups of 32 channels
+
+  __device__ __forceinline__ Stage(const Source &s, int head_dim) {
+    const int j = threadIdx.x % 4, u = threadIdx.x / 4;
+    const int piece = (u & 1) | ((j / 2 ^ u / 2) & 1) << 1, key = ((j ^ u / 4) & 1) | u / 8 << 1;
+    const int first_key = min(piece * 16, s.key_bytes - 16), first_value = min(u, head_dim - 1) * s.value_bytes;
+    group = j;
+    group_bytes = 8 * s.key_bytes;
+    keys = s.keys + key * s.key_bytes + first_key;
+    values = s.values + first_value;
+    last_key = min(piece * 16 + (GROUPS - 1) * 64, s.key_bytes - 16) - first_key;
+    last_value = min(u + (GROUPS - 1) * 32, head_dim - 1) * s.value_bytes - first_value;
+    next_values = 32 * s.value_bytes;
+    for (int i = 0; i < 2; i++)
+      to_keys[i] = (j * 8 + key) * S::KEY_BYTES + S::group_bytes(key, i) - i * 64 + piece * 16;
+    keep_in_register(keys);
+    keep_in_register(values);
+    keep_in_register(group_bytes);
+    keep_in_register(last_key);
+    keep_in_register(last_value);
+    keep_in_register(to_keys[0]);
+    keep_in_register(to_keys[1]);
+  }
+
+  // All of the 32 channels but the last ones are there: smaller heads have a kernel of their own.
+  __device__ __forceinline__ void load_keys(uint4 (&r)[GROUPS], const char *from) const {
 #pragma unroll
-  for (int i = 0; i < Shape<HEAD_DIM>::V_PIECES; i++)
-    if (threadIdx.x + i * THREADS < Shape<HEAD_DIM>::V_ALL) sv[threadIdx.x + i * THREADS] = r[i];
-}
-
-// Both steps at once, two pieces at a time.
-template <int HEAD_DIM> __device__ __forceinline__ void copy_keys(const Source &s, int tile_key, uint16_t *sk) {
-#pragma unroll 2
-  for (int i = 0; i < Shape<HEAD_DIM>::K_PIECES; i++) {
-    const int piece = threadIdx.x + i * THREADS, per_key = Shape<HEAD_DIM>::GROUPS * 4;
-    *reinterpret_cast<uint4 *>(sk + piece / per_key * Shape<HEAD_DIM>::STRIDE + piece % per_key * 8) = s.key_piece(tile_key + piece / per_key, piece % per_key * 8);
+    for (int i = 0; i < GROUPS; i++)
+      r[i] = __ldg(reinterpret_cast<const uint4 *>(from + (i < GROUPS - 1 ? i * 64 : last_key)));
   }
-}
+  __device__ __forceinline__ void load_values(uint4 (&r)[GROUPS], const char *from) const {
+#pragma unroll
+    for (int i = 0; i < GROUPS; i++)
+      r[i] = __ldg(reinterpret_cast<const uint4 *>(from + (i < GROUPS - 1 ? i * next_values : last_value)));
+  }
 
-template <int HEAD_DIM> __device__ __forceinline__ void copy_values(const Source &s, int tile_key, uint4 *sv) {
-#pragma unroll 2
-  for (int piece = threadIdx.x; piece < Shape<HEAD_DIM>::V_ALL; piece += THREADS)
-    sv[piece] = value_piece(s, tile_key + piece / (HEAD_DIM * 2) * 16 + piece % 2 * 8, piece / 2 % HEAD_DIM);
-}
+  __device__ __forceinline__ void store_keys(const uint4 (&r)[GROUPS], uint4 *sk) const {
+#pragma unroll
+    for (int i = 0; i < GROUPS; i++) piece_at(sk, to_keys[GROUPS % 2 ? 0 : i % 2] + i * 64) = r[i];
+  }
+  // Shared V: [HEAD_DIM channels][32 keys].
+  __device__ __forceinline__ void store_values(uint4 (&r)[GROUPS], const Source &s, bool edge, int tile,
+                                               uint4 *sv) const {
+    if (edge) {
+      const int key = tile * PHI3_TILE_KEYS + group * 8, n = key + 7 < s.first ? 0 : s.last - key + 1;
+#pragma unroll
+      for (int i = 0; i < GROUPS; i++)
+        r[i] = make_uint4(r[i].x & keep(n, 0), r[i].y & keep(n, 1), r[i].z & keep(n, 2), r[i].w & keep(n, 3));
+    }
+#pragma unroll
+    for (int i = 0; i < GROUPS; i++)
+      if (i * 32 + 32 <= HEAD_DIM || threadIdx.x / 4 + i * 32 < HEAD_DIM) sv[threadIdx.x + i * THREADS] = r[i];
+  }
+};
 
-// The queries come from L1 each time: kept in registers they would make them spill.
 template <int HEAD_DIM>
-__device__ __forceinline__ void scores(float (&s)[SCORE_TILES][4], const uint16_t *const (&q)[2], int head_dim, const uint16_t *sk) {
-  const int g = threadIdx.x % 32 / 4, j = threadIdx.x % 4;
+__device__ __forceinline__ void scores(float (&s)[SCORE_TILES][4], const Queries<HEAD_DIM> &q, uint4 *sk,
+                                       const int (&lane_keys)[2]) {
+  using S = Shape<HEAD_DIM>;
 #pragma unroll
-  for (int t = 0; t < SCORE_TILES; t++)
+  for (int k = 0; k < S::GROUPS; k++) {
+    uint4 b[SCORE_TILES];
 #pragma unroll
-    for (int i = 0; i < 4; i++) s[t][i] = 0;
+    for (int t = 0; t < SCORE_TILES; t++)
+      b[t] = piece_at(sk, lane_keys[S::GROUPS % 2 ? 0 : k % 2] + permuted_key(0, t) * S::KEY_BYTES + k * 64);
+    add_scores(s, k == 0, q.get(k, 0), q.get(k, 1), b);
+  }
+}
+
+// Four chains of sums at a time, and that of the weights themselves.
+template <int HEAD_DIM>
+__device__ __forceinline__ void apply_weights(Partial<Shape<HEAD_DIM>::CHANNEL_TILES> &p,
+                                              const uint32_t (&a)[SCORE_TILES][2], uint4 *sv, int lane_values) {
+  constexpr int AT_ONCE = 4, TILES = Shape<HEAD_DIM>::CHANNEL_TILES;
 #pragma unroll
-  for (int k = 0; k < Shape<HEAD_DIM>::GROUPS; k++) {
-    const uint4 a0 = load_query(q[0], k * 32 + j * 8, head_dim), a1 = load_query(q[1], k * 32 + j * 8, head_dim);
+  for (int c0 = 0; c0 < TILES; c0 += AT_ONCE) {
+    uint4 v[AT_ONCE];
+#pragma unroll
+    for (int c = c0; c < TILES && c < c0 + AT_ONCE; c++) v[c - c0] = piece_at(sv, lane_values + c * 512);
 #pragma unroll
     for (int t = 0; t < SCORE_TILES; t++) {
-      const uint4 b = *reinterpret_cast<const uint4 *>(sk + (t / 2 * 16 + permuted_key(g, t % 2)) * Shape<HEAD_DIM>::STRIDE + k * 32 + j * 8);
 #pragma unroll
-      for (int step = 0; step < 4; step++) mma_m16n8k8(s[t], word(a0, step), word(a1, step), word(b, step));
+      for (int c = c0; c < TILES && c < c0 + AT_ONCE; c++) mma_m16n8k8(p.o[c], a[t][0], a[t][1], word(v[c - c0], t));
+      if (c0 == 0) mma_m16n8k8(p.o[TILES], a[t][0], a[t][1], ONES);
     }
   }
 }
 
-template <int HEAD_DIM>
-__device__ __forceinline__ void apply_weights(Partial<Shape<HEAD_DIM>::CHANNEL_TILES> &p, const float (&s)[SCORE_TILES][4], const uint16_t *sv) {
-  const int g = threadIdx.x % 32 / 4, j = threadIdx.x % 4;
-#pragma unroll
-  for (int group = 0; group < PHI3_TILE_KEYS / 16; group++) {
-    const float *s0 = s[2 * group], *s1 = s[2 * group + 1];
-    const uint32_t a0 = pack_half2(s0[0], s0[1]), a1 = pack_half2(s0[2], s0[3]), b0 = pack_half2(s1[0], s1[1]), b1 = pack_half2(s1[2], s1[3]);
-#pragma unroll
-    for (int c = 0; c < Shape<HEAD_DIM>::CHANNEL_TILES; c++) {
-      const uint2 v = *reinterpret_cast<const uint2 *>(sv + (group * HEAD_DIM + c * 8 + g) * 16 + j * 4);
-      mma_m16n8k8(p.o[c], a0, a1, v.x);
-      mma_m16n8k8(p.o[c], b0, b1, v.y);
-    }
-  }
-}
+// Sums of earlier spans, and of the weights in them.
+template <int CHANNEL_TILES> struct Earlier { float o[CHANNEL_TILES][4], m[2], l[2]; };
 
 // Earlier spans' sums take the span in, and the span starts anew.
-template <int TILES> __device__ __forceinline__ void merge(Partial<TILES> &earlier, Partial<TILES> &span) {
+template <int CHANNEL_TILES>
+__device__ __forceinline__ void merge(Earlier<CHANNEL_TILES> &earlier, Partial<CHANNEL_TILES> &span) {
   Weights w[2];
 #pragma unroll
   for (int r = 0; r < 2; r++) {
     w[r] = merge_weights(earlier.m[r], span.m[r]);
     earlier.m[r] = w[r].m;
-    earlier.l[r] = merged(w[r], earlier.l[r], quad_sum(span.l[r]));
+    earlier.l[r] = merged(w[r], earlier.l[r], span.weight(r));
   }
 #pragma unroll
-  for (int c = 0; c < TILES; c++)
+  for (int c = 0; c < CHANNEL_TILES; c++)
 #pragma unroll
     for (int i = 0; i < 4; i++) earlier.o[c][i] = merged(w[i / 2], earlier.o[c][i], span.o[c][i]);
   span.clear();
@@ -143,43 +194,64 @@ template <int TILES> __device__ __forceinline__ void merge(Partial<TILES> &earli
 
 template <int HEAD_DIM> __device__ __forceinline__ void attention(const phi3_attention &p) {
   using S = Shape<HEAD_DIM>;
-  __shared__ __align__(16) uint16_t sk[PHI3_TILE_KEYS * S::STRIDE];
-  __shared__ uint4 sv[HEAD_DIM * PHI3_TILE_KEYS / 8];
-  const phi3_queries block = p.queries[blockIdx.x];
-  const int head = blockIdx.y, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, j = threadIdx.x % 4;
+  __shared__ uint4 sk[2][PHI3_TILE_KEYS * S::KEY_BYTES / 16], sv[2][HEAD_DIM * PHI3_TILE_KEYS / 8];
+  // Longest first, some heads at a time.
+  const int nth = blockIdx.y * gridDim.x + blockIdx.x, first_head = nth / (gridDim.x * HEADS_TOGETHER) * HEADS_TOGETHER;
+  const int together = min(HEADS_TOGETHER, p.heads - first_head), nth_here = nth - first_head * gridDim.x;
+  const phi3_queries block = p.queries[gridDim.x - 1 - nth_here / together];
+  const int head = first_head + nth_here % together, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4,
+            j = threadIdx.x % 4;
   const phi3_row info = p.row_info[block.first_row];
   const int last = info.position + block.count - 1;
   const Source source(p, info, head / (p.heads / p.kv_heads), last);
   const int row[2] = {warp * 16 + g, warp * 16 + g + 8}, position[2] = {info.position + row[0], info.position + row[1]};
-  const uint16_t *q[2];
+  Queries<HEAD_DIM> q;
+  q.head_dim = p.head_dim;
 #pragma unroll
-  for (int r = 0; r < 2; r++) q[r] = row[r] < block.count ? p.q + (int64_t)(block.first_row + row[r]) * p.ld + head * p.head_dim : nullptr;
-  Partial<S::CHANNEL_TILES> earlier, span;
-  earlier.clear();
+  for (int r = 0; r < 2; r++)
+    q.row[r] = row[r] < block.count ? p.q + (int64_t)(block.first_row + row[r]) * p.ld + head * p.head_dim : nullptr;
+  if (S::KEEP_QUERIES) q.keep();
+  Earlier<S::CHANNEL_TILES> earlier = {{}, {NO_MAXIMUM, NO_MAXIMUM}, {}};
+  Partial<S::CHANNEL_TILES> span;
   span.clear();
-  uint4 keys[S::K_PIECES], values[S::V_PIECES];
-  int tile = source.first / PHI3_TILE_KEYS;
+  const Stage<HEAD_DIM> stage(source, p.head_dim);
+  int lane_keys[2], lane_values = threadIdx.x % 32 * 16;
+  for (int i = 0; i < 2; i++) lane_keys[i] = permuted_key(g, 0) * S::KEY_BYTES + S::group_bytes(g, i) - i * 64 + j * 16;
+  keep_in_register(lane_keys[0]);
+  keep_in_register(lane_keys[1]);
+  keep_in_register(lane_values);
+  // for all of the warp's rows; of the values
+  const Inside seen(info.position + warp * 16 + 15 - p.window + 1, info.position + warp * 16 + 1),
+      there(source.first, last + 1);
+  int tile = source.first / PHI3_TILE_KEYS, at = 0, next_group = tile * (PHI3_TILE_KEYS / 8) + stage.group;
   const int end = last / PHI3_TILE_KEYS + 1;
-  load_keys<HEAD_DIM>(keys, source, tile * PHI3_TILE_KEYS);
-  store_keys<HEAD_DIM>(keys, sk);
+  Place place(source, next_group);
+  uint4 keys[S::GROUPS], values[S::GROUPS];
+  stage.load_keys(keys, stage.keys + (int64_t)place.page * source.page_bytes + place.group * stage.group_bytes);
+  const char *values_from = stage.values + (int64_t)place.page * source.page_bytes + place.group * 16;
+  place = Place(source, next_group += PHI3_TILE_KEYS / 8);
+  stage.store_keys(keys, sk[0]);
   __syncthreads();
-  for (; tile < end; tile++) {
-    const int tile_key = tile * PHI3_TILE_KEYS;
-    float s[SCORE_TILES][4];
-    if (S::AHEAD) load_values<HEAD_DIM>(values, source, tile_key);
-    scores<HEAD_DIM>(s, q, p.head_dim, sk);
-    if (S::AHEAD) store_values<HEAD_DIM>(values, sv);
-    else copy_values<HEAD_DIM>(source, tile_key, sv);
-    __syncthreads(); // the keys are used up, the values are there
-    if (S::AHEAD) load_keys<HEAD_DIM>(keys, source, tile_key + PHI3_TILE_KEYS);
-    const bool edge = tile_key + PHI3_TILE_KEYS - 1 > info.position + warp * 16 || info.position + warp * 16 + 15 - tile_key >= p.window;
-    scale_and_mask(s, p.scale, tile_key, position, p.window, edge);
-    online_step(span, s);
-    apply_weights<HEAD_DIM>(span, s, reinterpret_cast<const uint16_t *>(sv));
-    if (S::AHEAD) store_keys<HEAD_DIM>(keys, sk); // after the last tile: keys that nobody reads
-    else copy_keys<HEAD_DIM>(source, tile_key + PHI3_TILE_KEYS, sk);
-    __syncthreads(); // the values are used up, the next keys are there
-    if ((tile + 1) % (PHI3_SPAN_KEYS / PHI3_TILE_KEYS) == 0 || tile + 1 == end) merge(earlier, span);
+  while (tile < end) {
+    for (const int span_end = min(end, (tile / SPAN_TILES + 1) * SPAN_TILES); tile < span_end; tile++, at ^= 1) {
+      float s[SCORE_TILES][4];
+      uint32_t a[SCORE_TILES][2];
+      stage.load_values(values, values_from);
+      const int64_t page = (int64_t)place.page * source.page_bytes;
+      const char *keys_from = stage.keys + page + place.group * stage.group_bytes;
+      values_from = stage.values + page + place.group * 16;
+      place = Place(source, next_group += PHI3_TILE_KEYS / 8);
+      scores<HEAD_DIM>(s, q, sk[at], lane_keys);
+      if (!seen.has(tile)) mask(s, tile * PHI3_TILE_KEYS, position, p.window);
+      stage.load_keys(keys, keys_from); // after the last tile: keys that nobody reads
+      online_step(span, s, p.scale);
+      pack_weights(a, s);
+      stage.store_values(values, source, !there.has(tile), tile, sv[at]);
+      stage.store_keys(keys, sk[at ^ 1]);
+      __syncthreads(); // this tile's values and the next one's keys are there
+      apply_weights<HEAD_DIM>(span, a, sv[at], lane_values);
+    }
+    merge(earlier, span);
   }
 #pragma unroll
   for (int r = 0; r < 2; r++) {
@@ -197,7 +269,7 @@ template <int HEAD_DIM> __device__ __forceinline__ void attention(const phi3_att
 
 } // namespace
 
-PHI3_KERNEL __launch_bounds__(THREADS, 2) phi3_attention_prefill_32(phi3_attention p) { attention<32>(p); }
+PHI3_KERNEL __launch_bounds__(THREADS, 4) phi3_attention_prefill_32(phi3_attention p) { attention<32>(p); }
 PHI3_KERNEL __launch_bounds__(THREADS, 2) phi3_attention_prefill_64(phi3_attention p) { attention<64>(p); }
 PHI3_KERNEL __launch_bounds__(THREADS, 2) phi3_attention_prefill_80(phi3_attention p) { attention<80>(p); }
 PHI3_KERNEL __launch_bounds__(THREADS, 2) phi3_attention_prefill_96(phi3_attention p) { attention<96>(p); }
