@@ -29,17 +29,22 @@ template <int WARPS_W_, int WARPS_X_, int WARP_TILES_, int WARP_COLUMNS_> struct
 };
 static_assert(PHI3_CHUNK_K % PHI3_GROUP_K == 0, "a chunk is whole steps");
 
-// Which tile of the output a block computes. Neighbours in the grid share a tile of weights: the blocks of rows
-// come first, eight at a time, so that the 40 of one wave stand at most 8 x 5 and read each step's weights and
-// activations from DRAM about once.
+using Whole = Tile<2, 4, 4, 4>;
+using Half = Tile<2, 4, 2, 4>; // of the weights
+static_assert(Whole::TILES * PHI3_TILE_ROWS == PHI3_LINEAR_ROWS && Whole::TOKENS == PHI3_LINEAR_ROWS, "the host's grid");
+static_assert(Half::THREADS == Whole::THREADS && Half::TOKENS == Whole::TOKENS && 2 * Half::TILES == Whole::TILES, "two halves are a whole");
+
+// Which 128 x 128 of the output are number `index`. Neighbours share a tile of weights: the blocks of rows come first,
+// eight at a time, so that the 40 of one wave stand at most 8 x 5 and read each step's weights and activations from
+// DRAM about once.
 struct Place {
   int tile0, row0;
 };
-template <class T> __device__ __forceinline__ Place where_to(const phi3_linear &p) {
+__device__ __forceinline__ Place where_to(const phi3_linear &p, int index) {
   constexpr int GROUP = 8;
-  const int tile_blocks = (p.w.tiles + T::TILES - 1) / T::TILES, row_blocks = (p.rows + T::TOKENS - 1) / T::TOKENS;
-  const int group = blockIdx.x / (GROUP * tile_blocks), in_group = blockIdx.x % (GROUP * tile_blocks), height = min(GROUP, row_blocks - group * GROUP);
-  return {in_group / height * T::TILES, (group * GROUP + in_group % height) * T::TOKENS};
+  const int tile_blocks = (p.w.tiles + Whole::TILES - 1) / Whole::TILES, row_blocks = (p.rows + Whole::TOKENS - 1) / Whole::TOKENS;
+  const int group = index / (GROUP * tile_blocks), in_group = index % (GROUP * tile_blocks), height = min(GROUP, row_blocks - group * GROUP);
+  return {in_group / height * Whole::TILES, (group * GROUP + in_group % height) * Whole::TOKENS};
 }
 
 // Both operands of a step in shared memory, in the order in which the lanes want them: of weights the two words of one
@@ -124,10 +129,9 @@ template <class T> __device__ __forceinline__ void multiply(float (&acc)[T::WARP
   for (int u = 0; u < T::WARP_COLUMNS; u++) mma_m16n8k8(acc[u], w.x, w.y, s % 2 ? x[u].y : x[u].x);
 }
 
-template <class T, template <int> class Epilogue> __device__ __forceinline__ void linear(const phi3_linear &p) {
-  __shared__ Shared<T> shared[2];
+template <class T, template <int> class Epilogue>
+__device__ __forceinline__ void linear(const phi3_linear &p, const Place &place, Shared<T> (&shared)[2]) {
   constexpr int NEXT = sizeof(Shared<T>) / sizeof(uint2);
-  const Place place = where_to<T>(p);
   const int tile0 = place.tile0, row0 = place.row0;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_tile = warp / T::WARPS_X * T::WARP_TILES, warp_column = warp % T::WARPS_X * T::WARP_COLUMNS;
   Loader<T> loader(p, tile0, row0);
@@ -151,19 +155,22 @@ template <class T, template <int> class Epilogue> __device__ __forceinline__ voi
 #pragma unroll
     for (int t = 0; t < T::WARP_TILES; t++) {
       odd[t] = w[t * 128 + 32];
-      if (t < T::W_PARTS) storer.store_w(stage, buffer ^ 1, t), loader.load_w(stage, t);
+#pragma unroll
+      for (int i = t; i < T::W_PARTS; i += T::WARP_TILES) storer.store_w(stage, buffer ^ 1, i), loader.load_w(stage, i);
       multiply<T>(acc[t], even[t], low, 0);
     }
 #pragma unroll
     for (int t = 0; t < T::WARP_TILES; t++) {
       even[t] = w[t * 128 + 64];
-      high[t] = x[t * 64 + 32];
+#pragma unroll
+      for (int u = t; u < T::WARP_COLUMNS; u += T::WARP_TILES) high[u] = x[u * 64 + 32];
       multiply<T>(acc[t], odd[t], low, 1);
     }
 #pragma unroll
     for (int t = 0; t < T::WARP_TILES; t++) {
       odd[t] = w[t * 128 + 96];
-      if (t < T::X_PARTS) storer.store_x(stage, buffer ^ 1, t), loader.load_x(stage, t);
+#pragma unroll
+      for (int i = t; i < T::X_PARTS; i += T::WARP_TILES) storer.store_x(stage, buffer ^ 1, i), loader.load_x(stage, i);
       if (t == T::WARP_TILES - 1) loader.advance();
       multiply<T>(acc[t], even[t], high, 0);
     }
@@ -171,7 +178,8 @@ template <class T, template <int> class Epilogue> __device__ __forceinline__ voi
 #pragma unroll
     for (int t = 0; t < T::WARP_TILES; t++) {
       even[t] = next_w[t * 128];
-      low[t] = next_x[t * 64];
+#pragma unroll
+      for (int u = t; u < T::WARP_COLUMNS; u += T::WARP_TILES) low[u] = next_x[u * 64];
       multiply<T>(acc[t], odd[t], high, 1);
     }
   };
@@ -206,11 +214,21 @@ template <class T, template <int> class Epilogue> __device__ __forceinline__ voi
   }
 }
 
-using Large = Tile<2, 4, 4, 4>;
+template <template <int> class Epilogue> __device__ __forceinline__ void whole_or_half(const phi3_linear &p) {
+  __shared__ union {
+    Shared<Whole> whole[2];
+    Shared<Half> half[2];
+  } shared;
+  const int behind = (int)blockIdx.x - p.whole_blocks;
+  if (behind < 0) return linear<Whole, Epilogue>(p, where_to(p, blockIdx.x), shared.whole);
+  Place place = where_to(p, p.whole_blocks + behind / 2);
+  place.tile0 += behind % 2 * Half::TILES;
+  linear<Half, Epilogue>(p, place, shared.half);
+}
 
 } // namespace
 
-PHI3_KERNEL __launch_bounds__(Large::THREADS) phi3_linear_store(phi3_linear p) { linear<Large, EpilogueStore>(p); }
-PHI3_KERNEL __launch_bounds__(Large::THREADS) phi3_linear_add(phi3_linear p) { linear<Large, EpilogueAdd>(p); }
-PHI3_KERNEL __launch_bounds__(Large::THREADS) phi3_linear_silu(phi3_linear p) { linear<Large, EpilogueSilu>(p); }
-PHI3_KERNEL __launch_bounds__(Large::THREADS) phi3_linear_qkv(phi3_linear p) { linear<Large, EpilogueQkv>(p); }
+PHI3_KERNEL __launch_bounds__(Whole::THREADS) phi3_linear_store(phi3_linear p) { whole_or_half<EpilogueStore>(p); }
+PHI3_KERNEL __launch_bounds__(Whole::THREADS) phi3_linear_add(phi3_linear p) { whole_or_half<EpilogueAdd>(p); }
+PHI3_KERNEL __launch_bounds__(Whole::THREADS) phi3_linear_silu(phi3_linear p) { whole_or_half<EpilogueSilu>(p); }
+PHI3_KERNEL __launch_bounds__(Whole::THREADS) phi3_linear_qkv(phi3_linear p) { whole_or_half<EpilogueQkv>(p); }
