@@ -1,19 +1,23 @@
 // linear for many rows: y = x W^T on the tensor cores, with four epilogues.
 //
-// Shapes: struct phi3_linear. Grid ceil(tiles / 8) x ceil(rows / 128), 256 threads; blocks that run together share rows
-// and weights in L2: see where_to. A block computes 128 packed rows x 128 tokens; its eight warps stand 2 x 4, each 64
-// x 32. A step of 32 k brings 8 KiB of weights and 8 KiB of activations: from global memory to registers while the step
-// before the last is multiplied, then to the other half of shared memory (Turing has no cp.async). The loads are dealt
-// out over the step, for 64 of them at once would keep the shared-memory loads of all warps waiting behind them. Both
-// operands lie in shared memory in the order in which the lanes want them, so every access is a 16-byte one without
-// conflicts and no ldmatrix is needed: 12 such loads feed 64 mma, 48 cycles of the shared-memory port for 128 of the
-// tensor cores.
-// Sums: chains of PHI3_CHUNK_K, added in ascending order, so 128 of the ~240 registers hold sums: one block an SM, two
-// warps a scheduler, latency hidden by 16 independent mma.
-// Ideal: bytes = 2 k (features + rows) + output, operations = 2 k features rows. On the virtual T4 the tensor cores are
-// the bound, in use for half of the time (2048 rows of 3072 x 3072: 1150 us, of them 593 at the tensor cores' own pace,
-// 402 at L2's, 299 at shared memory's; VGPU_SAMPLE=160 VGPU_PROFILE=p.json with the benchmark of the kernels, then
-// scripts/vgpu_report --limits p.json).
+// Shapes: struct phi3_linear. Grid: whole_blocks, and two halves of each tile behind them (runtime/gpu/launch.c), 256
+// threads; blocks that run together share rows and weights in L2: see where_to. A block computes 128 packed rows x 128
+// tokens; its eight warps stand 2 x 4, each 64 x 32. A half has 64 packed rows: a last wave that is less than half full
+// takes little more than half of the time.
+// A step of 32 k brings 8 KiB of weights and 8 KiB of activations: from global memory to registers while the step before
+// the last is multiplied, then to the other half of shared memory (Turing has no cp.async). Nothing in a step waits for
+// a condition or for arithmetic on addresses: a step past the last loads the last again, and the two buffers are spelt
+// out. Both operands lie in shared memory in the order in which the lanes want them, in 8-byte pieces without conflicts:
+// of weights the pair of registers of one mma, of activations the words of two. A piece keeps the port for two cycles, so
+// one between two mma does not outrun it; 24 pieces feed 64 mma, 48 cycles of the port for 128 of the tensor cores.
+// Sums: chains of PHI3_CHUNK_K, added in ascending order, so 128 of the 218 registers hold sums: one block an SM, two
+// warps a scheduler, latency hidden by 16 independent mma. 32 KiB of shared memory.
+// Ideal: bytes = 2 k (features + rows) + output, operations = 2 k features rows. On the virtual T4 (memory at 256 GB/s)
+// the tensor cores are the bound: 2048 rows of 3072 x 3072 in 923 us, of them 593 at the tensor cores' own pace, 555 at
+// memory's, 403 at L2's, 303 at shared memory's, by `kernel_bench --device vgpu --memory t4_eff --blocks 160
+// --benchmark_filter=linear_add/o/rows:2048 --json p.json` with the library's limit on replayed instructions raised (see
+// MAX_TRACED in runtime/vgpu/counters.c). What is lost is lost to bursts of loads: a step's 512 sectors are twice what L1
+// has places for on their way, and shared-memory loads wait behind them.
 // Method: CUTLASS's hierarchy (Kerr et al. 2017); fragment-order packing as in Marlin (Frantar et al. 2024).
 #include "epilogue.cuh"
 
