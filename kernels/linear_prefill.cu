@@ -4,20 +4,21 @@
 // threads; blocks that run together share rows and weights in L2: see where_to. A block computes 128 packed rows x 128
 // tokens; its eight warps stand 2 x 4, each 64 x 32. A half has 64 packed rows: a last wave that is less than half full
 // takes little more than half of the time.
-// A step of 32 k brings 8 KiB of weights and 8 KiB of activations: from global memory to registers while the step before
-// the last is multiplied, then to the other half of shared memory (Turing has no cp.async). Nothing in a step waits for
-// a condition or for arithmetic on addresses: a step past the last loads the last again, and the two buffers are spelt
-// out. Both operands lie in shared memory in the order in which the lanes want them, in 8-byte pieces without conflicts:
-// of weights the pair of registers of one mma, of activations the words of two. A piece keeps the port for two cycles, so
-// one between two mma does not outrun it; 24 pieces feed 64 mma, 48 cycles of the port for 128 of the tensor cores.
-// Sums: chains of PHI3_CHUNK_K, added in ascending order, so 128 of the 218 registers hold sums: one block an SM, two
-// warps a scheduler, latency hidden by 16 independent mma. 32 KiB of shared memory.
-// Ideal: bytes = 2 k (features + rows) + output, operations = 2 k features rows. On the virtual T4 (memory at 256 GB/s)
-// the tensor cores are the bound: 2048 rows of 3072 x 3072 in 923 us, of them 593 at the tensor cores' own pace, 555 at
-// memory's, 403 at L2's, 303 at shared memory's, by `kernel_bench --device vgpu --memory t4_eff --blocks 160
-// --benchmark_filter=linear_add/o/rows:2048 --json p.json` with the library's limit on replayed instructions raised (see
-// MAX_TRACED in runtime/vgpu/counters.c). What is lost is lost to bursts of loads: a step's 512 sectors are twice what L1
-// has places for on their way, and shared-memory loads wait behind them.
+// A step of 32 k brings 8 KiB of weights and 8 KiB of activations: from global memory to registers while the step
+// before the last is multiplied, then to the other half of shared memory (Turing has no cp.async). Nothing in a step
+// waits for a condition or for arithmetic on addresses: a step past the last loads the last again, and the two buffers
+// are spelt out. Both operands lie in shared memory in the order in which the lanes want them, in 8-byte pieces without
+// conflicts (but for one store of sixteen that the compiler cuts in two): of weights the pair of registers of one mma,
+// of activations the words of two. A piece keeps the port for two cycles, so one between two mma does not outrun it; 24
+// pieces feed 64 mma, 48 cycles of the port for 128 of the tensor cores. Sums: chains of PHI3_CHUNK_K, added in
+// ascending order, so 128 of the 218 registers hold sums: one block an SM, two warps a scheduler, latency hidden by 16
+// independent mma. 32 KiB of shared memory. Ideal: bytes = 2 k (features + rows) + output, operations = 2 k features
+// rows. On the virtual T4 (memory at 256 GB/s) the tensor cores are the bound: 2048 rows of 3072 x 3072 in 909 us, of
+// them 593 at the tensor cores' own pace, 531 at memory's, 403 at L2's, 303 at shared memory's: `build/kernel_bench
+// --device vgpu --blocks 80
+// --benchmark_filter=linear_add/o/rows:2048 --json p.json`, whose 80 blocks are two waves of 9.6. What is lost is lost
+// to bursts of loads: a step's 512 sectors are twice what L1 has places for on their way, and shared-memory loads wait
+// behind them.
 // Method: CUTLASS's hierarchy (Kerr et al. 2017); fragment-order packing as in Marlin (Frantar et al. 2024).
 #include "epilogue.cuh"
 
@@ -27,16 +28,20 @@ namespace {
 // WARP_COLUMNS times eight tokens.
 template <int WARPS_W_, int WARPS_X_, int WARP_TILES_, int WARP_COLUMNS_> struct Tile {
   static constexpr int WARPS_W = WARPS_W_, WARPS_X = WARPS_X_, WARP_TILES = WARP_TILES_, WARP_COLUMNS = WARP_COLUMNS_;
-  static constexpr int THREADS = 32 * WARPS_W * WARPS_X, TILES = WARPS_W * WARP_TILES, COLUMNS = WARPS_X * WARP_COLUMNS, TOKENS = 8 * COLUMNS;
-  static constexpr int W_PARTS = TILES * 64 / THREADS, X_PARTS = TOKENS * 8 / THREADS; // of a step, that a thread brings in
+  static constexpr int THREADS = 32 * WARPS_W * WARPS_X, TILES = WARPS_W * WARP_TILES, COLUMNS = WARPS_X * WARP_COLUMNS,
+                       TOKENS = 8 * COLUMNS;
+  static constexpr int W_PARTS = TILES * 64 / THREADS,
+                       X_PARTS = TOKENS * 8 / THREADS; // of a step, that a thread brings in
   static_assert(W_PARTS * THREADS == TILES * 64 && X_PARTS * THREADS == TOKENS * 8, "the threads bring in a step");
 };
 static_assert(PHI3_CHUNK_K % PHI3_GROUP_K == 0, "a chunk is whole steps");
 
 using Whole = Tile<2, 4, 4, 4>;
 using Half = Tile<2, 4, 2, 4>; // of the weights
-static_assert(Whole::TILES * PHI3_TILE_ROWS == PHI3_LINEAR_ROWS && Whole::TOKENS == PHI3_LINEAR_ROWS, "the host's grid");
-static_assert(Half::THREADS == Whole::THREADS && Half::TOKENS == Whole::TOKENS && 2 * Half::TILES == Whole::TILES, "two halves are a whole");
+static_assert(Whole::TILES * PHI3_TILE_ROWS == PHI3_LINEAR_ROWS && Whole::TOKENS == PHI3_LINEAR_ROWS,
+              "the host's grid");
+static_assert(Half::THREADS == Whole::THREADS && Half::TOKENS == Whole::TOKENS && 2 * Half::TILES == Whole::TILES,
+              "two halves are a whole");
 
 // Which 128 x 128 of the output are number `index`. Neighbours share a tile of weights: the blocks of rows come first,
 // eight at a time, so that the 40 of one wave stand at most 8 x 5 and read each step's weights and activations from
@@ -46,20 +51,18 @@ struct Place {
 };
 __device__ __forceinline__ Place where_to(const phi3_linear &p, int index) {
   constexpr int GROUP = 8;
-  const int tile_blocks = (p.w.tiles + Whole::TILES - 1) / Whole::TILES, row_blocks = (p.rows + Whole::TOKENS - 1) / Whole::TOKENS;
-  const int group = index / (GROUP * tile_blocks), in_group = index % (GROUP * tile_blocks), height = min(GROUP, row_blocks - group * GROUP);
+  const int tile_blocks = (p.w.tiles + Whole::TILES - 1) / Whole::TILES,
+            row_blocks = (p.rows + Whole::TOKENS - 1) / Whole::TOKENS;
+  const int group = index / (GROUP * tile_blocks), in_group = index % (GROUP * tile_blocks),
+            height = min(GROUP, row_blocks - group * GROUP);
   return {in_group / height * Whole::TILES, (group * GROUP + in_group % height) * Whole::TOKENS};
 }
 
 // Both operands of a step in shared memory, in the order in which the lanes want them: of weights the two words of one
 // mma, of tokens the words of two.
-template <class T> struct Shared {
-  uint2 w[T::TILES][4][32], x[T::COLUMNS][2][32];
-};
+template <class T> struct Shared { uint2 w[T::TILES][4][32], x[T::COLUMNS][2][32]; };
 
-template <class T> struct Stage {
-  uint2 lo[T::W_PARTS], hi[T::W_PARTS], x[T::X_PARTS];
-};
+template <class T> struct Stage { uint2 lo[T::W_PARTS], hi[T::W_PARTS], x[T::X_PARTS]; };
 
 // Beyond the last tile or row the last one is loaded again and its products are dropped; beyond the last step the last
 // step is, and nobody multiplies it: a load that waits for no condition needs no arithmetic beside it.
@@ -128,7 +131,9 @@ template <class T> struct Storer {
   }
 };
 
-template <class T> __device__ __forceinline__ void multiply(float (&acc)[T::WARP_COLUMNS][4], const uint2 &w, const uint2 (&x)[T::WARP_COLUMNS], int s) {
+template <class T>
+__device__ __forceinline__ void multiply(float (&acc)[T::WARP_COLUMNS][4], const uint2 &w,
+                                         const uint2 (&x)[T::WARP_COLUMNS], int s) {
 #pragma unroll
   for (int u = 0; u < T::WARP_COLUMNS; u++) mma_m16n8k8(acc[u], w.x, w.y, s % 2 ? x[u].y : x[u].x);
 }
@@ -137,7 +142,8 @@ template <class T, template <int> class Epilogue>
 __device__ __forceinline__ void linear(const phi3_linear &p, const Place &place, Shared<T> (&shared)[2]) {
   constexpr int NEXT = sizeof(Shared<T>) / sizeof(uint2);
   const int tile0 = place.tile0, row0 = place.row0;
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_tile = warp / T::WARPS_X * T::WARP_TILES, warp_column = warp % T::WARPS_X * T::WARP_COLUMNS;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_tile = warp / T::WARPS_X * T::WARP_TILES,
+            warp_column = warp % T::WARPS_X * T::WARP_COLUMNS;
   Loader<T> loader(p, tile0, row0);
   const Storer<T> storer(shared[0]);
   float total[T::WARP_TILES][T::WARP_COLUMNS][4] = {};
@@ -155,7 +161,8 @@ __device__ __forceinline__ void linear(const phi3_linear &p, const Place &place,
 #pragma unroll
   for (int u = 0; u < T::WARP_COLUMNS; u++) low[u] = x0[u * 64];
   const auto step = [&](float(&acc)[T::WARP_TILES][T::WARP_COLUMNS][4], int buffer) {
-    const uint2 *w = w0 + buffer * NEXT, *x = x0 + buffer * NEXT, *next_w = w0 + (buffer ^ 1) * NEXT, *next_x = x0 + (buffer ^ 1) * NEXT;
+    const uint2 *w = w0 + buffer * NEXT, *x = x0 + buffer * NEXT, *next_w = w0 + (buffer ^ 1) * NEXT,
+                *next_x = x0 + (buffer ^ 1) * NEXT;
 #pragma unroll
     for (int t = 0; t < T::WARP_TILES; t++) {
       odd[t] = w[t * 128 + 32];
