@@ -18,6 +18,8 @@ class Profile(DriverTest):
         super().setUp()
         if not os.environ.get("PHI3_VGPU"):
             self.skipTest("PHI3_VGPU does not name the virtual GPU's library")
+        if "no GPU kernels" in self.refused("profile", "--device", "vgpu", env={**os.environ, "VGPU_FAIL": "cuInit:1:lost"}, says="").err:
+            self.skipTest("this build has no GPU kernels, and says so")
 
     def profile(self, *args):
         files = {name: self.path(name) for name in ["p.json", "t.json", "r.svg"]}
