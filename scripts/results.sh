@@ -53,9 +53,7 @@ part() {
       bench phi-3-mini-2-layers -m phi-3-mini-2-layers --runs 3 --no-sweep
       ;;
     t4) bench t4-phi-3-mini --device vgpu --like phi-3-mini-4k --outputs 128 --sweep-seconds 3600 ;;
-    profile)
-      "$phi3" profile --device vgpu --like phi-3-mini-4k --memory t4_eff --prompt-tokens 512 --json results/t4-profile.json --roofline results/t4-profile-roofline.svg
-      ;;
+    profile) "$phi3" profile --device vgpu --like phi-3-mini-4k --memory t4_eff --prompt-tokens 512 --json results/t4-profile.json ;;
     kernels) kernel_bench vgpu t4-kernels ;;
     accuracy) scripts/accuracy.sh nano smollm2 ;;
     cuda)
