@@ -39,9 +39,9 @@ static struct command bench_command(struct bench_options *o) {
        "with --device vgpu: blocks of a launch that are replayed at most; 0 as many as\n"
        "                                 memory allows; default four waves or more",
        0, 1e9},
-      {0, "json", OPTION_FILE, &o->json, "FILE", "write every sample there, with machine, commit and command", 0, 0},
-      {0, "csv", OPTION_FILE, &o->csv, "FILE", "write a row for each point and kind", 0, 0},
-      {0, "markdown", OPTION_FILE, &o->markdown, "FILE", "write the tables", 0, 0},
+      {0, "json", OPTION_OUT, &o->json, "FILE", "write every sample there, with machine, commit and command", 0, 0},
+      {0, "csv", OPTION_OUT, &o->csv, "FILE", "write a row for each point and kind", 0, 0},
+      {0, "markdown", OPTION_OUT, &o->markdown, "FILE", "write the tables", 0, 0},
       {0, "compare", OPTION_FILE, &o->compare, "FILE",
        "then compare with what --json wrote there; with another such FILE as\n"
        "                                 argument, compare the two and measure nothing",

@@ -1,9 +1,8 @@
 #include "driver/estimate.h"
+#include "bench/record.h"
 #include "driver/synth.h"
-#include "runtime/base/json.h"
 #include "runtime/base/mem.h"
 #include "runtime/gpu/gpu.h"
-#include <dlfcn.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,10 +21,7 @@ struct estimator {
   struct config config; // of the whole model
   struct engine engine; // a layer of it
   struct estimate_setup setup;
-  int (*start)(const char *configs, unsigned long long sample);
-  void (*stop)(void);
-  unsigned long long (*count)(void);
-  const char *(*launch)(unsigned long long i);
+  struct vgpu_counting counting;
   struct known *known;
   int64_t num_known, capacity;
   // A step's storage.
@@ -46,16 +42,6 @@ static bool copy_config(struct config *to, const struct config *from, struct err
   to->short_factor = to->long_factor = NULL;
   return from->rope != ROPE_LONGROPE ||
          config_set_longrope(to, from->short_factor, from->long_factor, 0, from->rope_scale, e);
-}
-
-static bool look_up(struct estimator *x, struct err *e) {
-  void *library = gpu_of(x->engine.forward.backend)->d.cuda.library;
-  *(void **)&x->start = dlsym(library, "vgpuProfileStart");
-  *(void **)&x->stop = dlsym(library, "vgpuProfileStop");
-  *(void **)&x->count = dlsym(library, "vgpuProfileCount");
-  *(void **)&x->launch = dlsym(library, "vgpuProfileLaunch");
-  return (x->start && x->stop && x->count && x->launch) ||
-         err_set(e, "the virtual GPU's library cannot be asked for estimates; it is of another version");
 }
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -81,7 +67,8 @@ static bool open_backend(struct estimator *x, struct err *e) {
   x->blocks_per_seq = one > each ? one : each;
   setenv("VGPU_CHECK", "off", 0); // the tests look for faults; here they would only take time
   struct backend *backend = gpu_backend_open(&x->engine.model, &b, true, e);
-  return backend && forward_open(&x->engine.forward, backend, e) && look_up(x, e);
+  return backend && forward_open(&x->engine.forward, backend, e) &&
+         vgpu_counting_find(&x->counting, &gpu_of(backend)->d, e);
 }
 
 // Each sequence has pages of its own; with one alone, all of them.
@@ -161,9 +148,10 @@ static double number(const json_t *launch, const char *object, const char *key) 
 }
 
 // Adds a launch as the virtual GPU tells it: the first memory configuration as "estimate", the second by its name.
-static bool add_launch(struct estimate_cost *c, const char *text, double *longest, struct err *e) {
-  json_t *l = text ? json_read_memory(text, strlen(text), "the virtual GPU's estimate", e) : NULL;
-  if (!l) return text ? false : err_no_memory(e, 0, "the virtual GPU's estimates");
+static bool add_launch(struct estimate_cost *c, const struct vgpu_counting *v, uint64_t i, double *longest,
+                       struct err *e) {
+  json_t *l = vgpu_counting_launch(v, i, e);
+  if (!l) return false;
   const json_t *first = json_object_get(l, "estimate"), *bound = json_object_get(first, "bound");
   char second[32];
   snprintf(second, sizeof second, "estimate_%s", estimate_memory[1]);
@@ -199,10 +187,11 @@ static bool run_op(struct estimator *x, int op, int64_t rows, int64_t seqs, int6
   snprintf(configs, sizeof configs, "%s %s", estimate_memory[0], estimate_memory[1]);
   *out = (struct estimate_cost){0};
   if (!b->ops->begin_step(b, &s, true, e)) return false;
-  if (!x->start(configs, blocks_of(x, s.num_rows))) return err_no_memory(e, 0, "the virtual GPU's records");
+  const struct vgpu_counting *v = &x->counting;
+  if (!vgpu_counting_start(v, configs, blocks_of(x, s.num_rows), e)) return false;
   bool ok = call(x, &s, op, e);
-  x->stop();
-  for (unsigned long long i = 0; ok && i < x->count(); i++) ok = add_launch(out, x->launch(i), &longest, e);
+  v->stop();
+  for (uint64_t i = 0; ok && i < v->count(); i++) ok = add_launch(out, v, i, &longest, e);
   if (ok && out->launches == 0) ok = err_set(e, "the virtual GPU recorded no launch of %s", estimate_op_names[op]);
   return ok && b->ops->end_step(b, &s, e);
 }
@@ -215,9 +204,15 @@ static void show(const struct estimator *x, int op, int64_t rows, int64_t seqs, 
   fprintf(stderr, "at position %lld; %lld runs so far", (long long)position, (long long)x->num_known);
 }
 
+// Behind a full window attention does the same work span after span: the first position that has it.
+static int64_t same_work(const struct estimator *x, int64_t position) {
+  int64_t full = x->config.sliding_window - 1;
+  return full >= 0 && position > full ? full + (position - full) % PHI3_SPAN_KEYS : position;
+}
+
 bool estimate_op(struct estimator *x, int op, int64_t rows, int64_t seqs, int64_t position, struct estimate_cost *out,
                  struct err *e) {
-  if (op != OP_ATTENTION) position = 0;
+  position = op == OP_ATTENTION ? same_work(x, position) : 0;
   if (op == OP_LOGITS || op == ESTIMATE_PICK) rows = 1; // of rows that are chosen
   for (int64_t i = 0; i < x->num_known; i++) {
     const struct known *k = &x->known[i];

@@ -20,9 +20,9 @@ static struct command profile_command(struct profile_options *o) {
       {0, "like", OPTION_TEXT, &o->like, "SHAPE", "on vgpu, in place of --model: one layer of this shape (as phi3 synth takes it) stands for all", 0, 0},
       {0, "memory", OPTION_CHOICE, &o->memory, "t4|t4_eff", "vgpu: the T4's memory at 320 GB/s on paper, or at 256; default t4", 0, 0},
       {0, "blocks", OPTION_INT, &o->blocks, "N", "vgpu: blocks of a grid that the model replays at most; default all that memory holds", 0, 1e9},
-      {0, "json", OPTION_FILE, &o->json, "FILE", "write the table there, with all counters, machine, commit and command", 0, 0},
-      {0, "roofline", OPTION_FILE, &o->roofline, "FILE.svg", "draw the kernels under a T4's roofs", 0, 0},
-      {0, "timeline", OPTION_FILE, &o->timeline, "FILE.json", "prefill and first decode step for chrome://tracing and ui.perfetto.dev", 0, 0},
+      {0, "json", OPTION_OUT, &o->json, "FILE", "write the table there, with all counters, machine, commit and command", 0, 0},
+      {0, "roofline", OPTION_OUT, &o->roofline, "FILE.svg", "draw the kernels under a T4's roofs", 0, 0},
+      {0, "timeline", OPTION_OUT, &o->timeline, "FILE.json", "prefill and first decode step for chrome://tracing and ui.perfetto.dev", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
   _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");

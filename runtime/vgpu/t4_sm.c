@@ -9,6 +9,7 @@ enum { MAX_WARPS = 32, MAX_BLOCKS = 16, SCHEDULERS = 4, BARRIERS = 16, MEM_SLOTS
 struct warp {
   const struct t4_warp_trace *trace; // NULL: the place is free
   uint32_t visit, step;   // what it issues next: the step-th instruction of the visit, in scheduled order
+  const struct t4_op *op; // that, once its registers have been found ready; NULL: not looked at yet
   uint64_t wake;          // not before; NEVER: until memory or a barrier calls
   uint64_t age;
   uint32_t block, pending; // memory instructions under way
@@ -51,6 +52,7 @@ struct mem_entry {
 struct scheduler {
   uint32_t order[MAX_WARPS], num;  // resident warps, oldest first
   uint32_t last;                   // issued last
+  uint64_t next;                   // the cycle it is to be looked at again
   uint64_t collector_free[2], bank_next[4]; // bank_next in half cycles
   uint64_t slot_free[T4_NUM_UNITS], stage_free[T4_NUM_UNITS], unit_free[T4_NUM_UNITS]; // unit_free in eighths of a cycle
   struct mem_entry mem[MEM_SLOTS]; // waiting for the load/store unit
@@ -114,6 +116,13 @@ struct slab {
 #define GIVE(s, list, one) ((one)->next = (s)->list, (s)->list = (one))
 
 static uint64_t later(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+// A warp that waited can go on in cycle `at`; its scheduler has to see it then.
+static void rouse(struct t4_sm *s, uint32_t warp, uint64_t at) {
+  struct scheduler *q = &s->sched[warp % SCHEDULERS];
+  s->warps[warp].wake = at;
+  if (at < q->next) q->next = at;
+}
 
 struct t4_sm *t4_sm_open(const struct t4_table *t, const struct t4_code *c, struct t4_mem *m, unsigned index,
                          unsigned l1_bytes) {
@@ -197,7 +206,8 @@ void t4_sm_start_block(struct t4_sm *s, const struct t4_block_trace *b, uint64_t
     struct warp *w = &s->warps[i];
     if (w->trace) continue;
     uint64_t *ready = w->ready;
-    *w = (struct warp){.trace = &b->warps[k++], .wake = now + 1, .age = s->ages++, .block = slot, .ready = ready};
+    *w = (struct warp){.trace = &b->warps[k++], .age = s->ages++, .block = slot, .ready = ready};
+    rouse(s, i, now + 1);
     memset(ready, 0, s->code->num_slots * sizeof *ready);
     struct scheduler *q = &s->sched[i % SCHEDULERS];
     q->order[q->num++] = i;
@@ -241,7 +251,7 @@ static void release_barriers(struct t4_sm *s, uint32_t block, uint64_t now) {
       if (!o->trace || o->block != block || !o->at_barrier) continue;
       if (access_of(s, o, &s->code->ops[next_pc(s, o)])->barrier % BARRIERS != id) continue;
       o->at_barrier = false;
-      o->wake = now + 1;
+      rouse(s, k, now + 1);
       if (!advance(o)) after_last(s, k, now);
     }
     b->arrived[id] = 0;
@@ -253,8 +263,8 @@ static void land(struct t4_sm *s, struct flight *f, uint64_t now) {
   struct warp *w = &s->warps[f->warp];
   for (unsigned i = 0; i < f->op->num_dst; i++) w->ready[s->code->slots[f->op->slots + i]] = now + s->t->result_delay;
   w->pending--;
-  if (w->wake == NEVER && !w->at_barrier && !w->ended) w->wake = now + 1;
   uint32_t i = f->warp;
+  if (w->wake == NEVER && !w->at_barrier && !w->ended) rouse(s, i, now + 1);
   GIVE(s, free_flights, f);
   if (w->ended && !w->pending) end_warp(s, i);
 }
@@ -411,6 +421,7 @@ static void mem_cycle(struct t4_sm *s, struct t4_queue *out, uint64_t now) {
     if (!q->num_mem || q->mem[0].ready > now) continue;
     s->current = q->mem[0];
     memmove(&q->mem[0], &q->mem[1], --q->num_mem * sizeof q->mem[0]);
+    q->next = now; // there is room again
     s->turn = (k + s->turn + 1) % SCHEDULERS;
     start_access(s, now);
     return;
@@ -468,14 +479,15 @@ static void reach_barrier(struct t4_sm *s, uint32_t i, const struct t4_op *op) {
   }
 }
 
-// Issues the next instruction of a warp if it can go. *hold: the cycle before which it cannot for want of a pipe.
-static bool try_issue(struct t4_sm *s, struct scheduler *q, uint32_t i, uint64_t now, uint64_t *hold) {
+// The next instruction of a warp when its registers are ready, which they then stay; NULL: not yet, or the warp has ended.
+static const struct t4_op *ready_op(struct t4_sm *s, uint32_t i, uint64_t now) {
   struct warp *w = &s->warps[i];
+  if (w->op) return w->op;
   const struct t4_op *op = &s->code->ops[next_pc(s, w)];
   while (op->kind == T4_SKIP) {
     if (!advance(w)) {
       after_last(s, i, now);
-      return false;
+      return NULL;
     }
     op = &s->code->ops[next_pc(s, w)];
   }
@@ -484,18 +496,24 @@ static bool try_issue(struct t4_sm *s, struct scheduler *q, uint32_t i, uint64_t
   if (op->kind == T4_FENCE && w->pending) ready = NEVER;
   if (ready > now) {
     w->wake = ready;
-    return false;
+    return NULL;
   }
+  return w->op = op;
+}
+
+// Issues the next instruction of a warp if it can go. *hold: the cycle before which it cannot for want of a pipe.
+static bool try_issue(struct t4_sm *s, struct scheduler *q, uint32_t i, uint64_t now, uint64_t *hold) {
+  struct warp *w = &s->warps[i];
+  const struct t4_op *op = ready_op(s, i, now);
+  if (!op) return false;
   bool memory = op->unit == T4_MEM && op->kind != T4_FENCE;
-  if (memory ? q->num_mem == MEM_SLOTS : q->num_mem >= 3) {
-    *hold = now + 1;
-    return false;
-  }
+  if (memory ? q->num_mem == MEM_SLOTS : q->num_mem >= 3) return false; // mem_cycle calls when there is room
   if (!memory && q->slot_free[op->unit] > now) {
     if (q->slot_free[op->unit] < *hold) *hold = q->slot_free[op->unit];
     return false;
   }
   s->stats.issued++;
+  w->op = NULL;
   w->wake = now + 1;
   q->last = i;
   if (memory) issue_mem(s, q, op, i, now);
@@ -514,7 +532,7 @@ static bool try_issue(struct t4_sm *s, struct scheduler *q, uint32_t i, uint64_t
 // Greedy, then oldest. Returns the next cycle in which the scheduler can do something by itself.
 static uint64_t schedule(struct t4_sm *s, struct scheduler *q, uint64_t now) {
   uint64_t hold = NEVER, wake = NEVER;
-  if (q->num_mem == MEM_SLOTS) return now + 1; // collectors are full of what waits for the load/store unit
+  if (q->num_mem == MEM_SLOTS) return NEVER; // collectors are full of what waits for the load/store unit; mem_cycle calls
   if (q->last < MAX_WARPS && s->warps[q->last].wake <= now && try_issue(s, q, q->last, now, &hold)) return now + 1;
   for (uint32_t k = 0; k < q->num; k++) {
     uint32_t i = q->order[k];
@@ -541,9 +559,14 @@ uint64_t t4_sm_step(struct t4_sm *s, uint64_t now, struct t4_queue *out, struct 
   take_replies(s, in, now);
   mem_cycle(s, out, now);
   for (unsigned i = 0; i < SCHEDULERS; i++) {
-    uint64_t n = s->sched[i].num ? schedule(s, &s->sched[i], now) : NEVER;
-    if (n < next) next = n;
-    if (s->sched[i].num_mem) next = now + 1;
+    struct scheduler *q = &s->sched[i];
+    if (q->next <= now) {
+      q->next = NEVER; // unless a barrier's release within says otherwise
+      uint64_t n = q->num ? schedule(s, q, now) : NEVER;
+      if (n < q->next) q->next = n;
+    }
+    if (q->next < next) next = q->next;
+    if (q->num_mem) next = now + 1;
   }
   if (s->busy || (in->head && in->head->ready <= now + 1)) next = now + 1;
   return next > now ? next : now + 1;
