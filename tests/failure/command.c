@@ -19,10 +19,27 @@ struct capture {
   int stream, saved, file;
 };
 
-static struct capture capture_begin(int stream) {
-  struct capture c = {stream, dup(stream), memfd_create("output", 0)};
-  assert_true(c.saved >= 0 && c.file >= 0 && dup2(c.file, stream) == stream);
-  return c;
+static struct capture out, err;
+
+static void capture_begin(struct capture *c, int stream) {
+  *c = (struct capture){stream, dup(stream), memfd_create("output", 0)};
+  assert_true(c->saved >= 0 && c->file >= 0 && dup2(c->file, stream) == stream);
+}
+
+// What was captured so far goes on in a file of its own.
+static void capture_part(struct capture *c) {
+  int file = memfd_create("output", 0);
+  char part[4096];
+  off_t at = 0;
+  for (ssize_t n; (n = pread(c->file, part, sizeof part, at)) > 0; at += n)
+    if (write(file, part, (size_t)n) != n) abort();
+  if (file < 0 || dup2(file, c->stream) != c->stream) abort();
+  c->file = file;
+}
+
+void command_part(void) {
+  capture_part(&out);
+  capture_part(&err);
 }
 
 static char *capture_end(struct capture *c, size_t *len) {
@@ -50,7 +67,8 @@ struct result command_run(const char *line) {
   snprintf(words, sizeof words, "%s", line);
   for (char *w = strtok(words, " "); w && argc < MAX_WORDS; w = strtok(NULL, " ")) argv[argc++] = w;
   fflush(stdout);
-  struct capture out = capture_begin(STDOUT_FILENO), err = capture_begin(STDERR_FILENO);
+  capture_begin(&out, STDOUT_FILENO);
+  capture_begin(&err, STDERR_FILENO);
   if (command_running) command_running(true);
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
     if (strcmp(commands[i].name, argv[0]) == 0) r.code = commands[i].run(argc, argv);

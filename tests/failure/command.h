@@ -14,6 +14,8 @@ extern void (*command_running)(bool running);
 // `line` is split at spaces; its first word is the command's name.
 struct result command_run(const char *line);
 void result_free(struct result *r);
+// For a child that is forked while the command runs: what it writes from now on is its own.
+void command_part(void);
 
 // A failure as it should be: code 1 and, on standard error, one line "phi3 COMMAND: ..." that says what failed. Otherwise the text of what
 // is wrong, to be freed with free(); NULL when all is well.
