@@ -294,7 +294,8 @@ class Estimate(DriverTest):
         for point in [got["experiment"], *got["sweep"]]:
             for kind in ["cached", "uncached"] if point["batch"] == 1 else ["cached"]:
                 self.assertEqual((len(point[kind]["seconds"]), point[kind]["sd_seconds"]), (1, 0))
-                self.assertLessEqual(point[kind + "_t4"]["mean_seconds"], 1.02 * point[kind]["mean_seconds"])
+                if point is got["experiment"]:
+                    self.assertLessEqual(point[kind + "_t4"]["mean_seconds"], 1.02 * point[kind]["mean_seconds"])
         self.assertGreater(got["sweep"][1]["cached"]["mean_seconds"], got["experiment"]["cached"]["mean_seconds"])
 
     def test_layers_count(self):
