@@ -173,10 +173,11 @@ static bool add_launch(const struct estimator *x, struct estimate_cost *c, uint6
   return ok;
 }
 
-// A wave is 160 to 240 blocks of the decode kernels and 40 of the prefill kernels.
-static unsigned long long blocks_of(const struct estimator *x, int64_t rows) {
+// A wave is 160 to 240 blocks of the decode kernels and 40 of the prefill kernels. Attention's blocks are not alike, and
+// a sample of them would be a quarter off.
+static uint64_t blocks_of(const struct estimator *x, int op, int64_t rows) {
   enum { DECODE_BLOCKS = 640, PREFILL_BLOCKS = 160 };
-  if (x->setup.blocks >= 0) return (unsigned long long)x->setup.blocks;
+  if (x->setup.blocks >= 0 || op == OP_ATTENTION) return (uint64_t)(x->setup.blocks > 0 ? x->setup.blocks : 0);
   return rows <= PHI3_DECODE_ROWS ? DECODE_BLOCKS : PREFILL_BLOCKS;
 }
 
@@ -190,7 +191,7 @@ static bool run_op(struct estimator *x, int op, int64_t rows, int64_t seqs, int6
   *out = (struct estimate_cost){0};
   if (!b->ops->begin_step(b, &s, true, e)) return false;
   const struct vgpu_counting *v = &x->counting;
-  if (!vgpu_counting_start(v, configs, blocks_of(x, s.num_rows), e)) return false;
+  if (!vgpu_counting_start(v, configs, blocks_of(x, op, s.num_rows), e)) return false;
   bool ok = call(x, &s, op, e);
   v->stop();
   for (uint64_t i = 0; ok && i < v->count(); i++) ok = add_launch(x, out, i, &longest, e);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define TRACE_BYTES ((size_t)1 << 30)
-#define TRACE_INSTRUCTIONS UINT64_C(48000000) // of warps: some twenty seconds of replay
+#define TRACE_INSTRUCTIONS UINT64_C(64000000) // of warps: half a minute or so of replay
 
 struct vgpu_profile {
   char *path;
