@@ -18,7 +18,7 @@ static const char help[] =
     "  --list                  the cases' names, and nothing else\n"
     "  --json FILE             everything known of each case: shape, ideal work, error, time, and on vgpu all counters\n"
     "  --memory t4|t4_eff|both vgpu: memory at 320 GB/s on paper, at 256, or both (the first is the time); default both\n"
-    "  --blocks N              vgpu: blocks of a grid that the model replays at most (counts and check are of all); default 0,\n"
+    "  --blocks N              vgpu: blocks of a grid that the model replays at most, three waves or more (counts and check are of all); default 0,\n"
     "                          what 64 million warp instructions hold\n"
     "  --samples N             cpu, cuda: timed runs, of which the median is the time; default 30\n"
     "  --warm                  cuda: leave in L2 what is there; without it L2 is emptied before each run\n"

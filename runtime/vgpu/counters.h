@@ -67,7 +67,7 @@ struct vgpu_counters;
 struct vgpu_sample {
   size_t bytes;          // of the trace
   uint64_t instructions; // of warps
-  uint64_t blocks;       // 0: any number
+  uint64_t blocks;       // 0: any number; raised to three waves
   uint64_t wave;         // blocks that the chip holds at once
 };
 
