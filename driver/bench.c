@@ -37,7 +37,7 @@ static struct command bench_command(struct bench_options *o) {
        "with --device vgpu: estimate a shape without its weights; see phi3 synth --help", 0, 0},
       {0, "sample", OPTION_INT, &o->blocks, "N",
        "with --device vgpu: blocks of a launch that are replayed at most; 0 as many as\n"
-       "                                 memory allows; default four waves or more",
+       "                                 memory allows; default attention in full, of projections some waves",
        0, 1e9},
       {0, "json", OPTION_OUT, &o->json, "FILE", "write every sample there, with machine, commit and command", 0, 0},
       {0, "csv", OPTION_OUT, &o->csv, "FILE", "write a row for each point and kind", 0, 0},

@@ -12,7 +12,7 @@ const char *const estimate_op_names[ESTIMATE_OPS] = {"embed",  "attention_in", "
                                                      "mlp_in", "mlp_out",      "logits",    "pick"};
 
 struct known {
-  int op;
+  int op, memories;
   int64_t rows, seqs, position;
   struct estimate_cost cost;
 };
@@ -22,6 +22,7 @@ struct estimator {
   struct engine engine; // a layer of it
   struct estimate_setup setup;
   struct vgpu_counting counting;
+  int memories; // that are asked for
   struct known *known;
   int64_t num_known, capacity;
   // A step's storage.
@@ -36,6 +37,7 @@ struct engine *estimator_engine(struct estimator *x) {
   return &x->engine;
 }
 int64_t estimator_runs(const struct estimator *x) { return x->num_known; }
+void estimator_memories(struct estimator *x, int count) { x->memories = count; }
 
 static bool copy_config(struct config *to, const struct config *from, struct err *e) {
   *to = *from;
@@ -91,6 +93,7 @@ struct estimator *estimator_open(const struct estimate_setup *s, struct err *e) 
   if (!x) return NULL;
   struct config one = {0};
   x->setup = *s;
+  x->memories = ESTIMATE_MEMORIES;
   x->visible = isatty(STDERR_FILENO);
   bool ok = copy_config(&x->config, s->config, e) && copy_config(&one, s->config, e);
   one.num_layers = 1;
@@ -148,15 +151,14 @@ static double number(const json_t *launch, const char *object, const char *key) 
 }
 
 // Adds a launch as the virtual GPU tells it: the first memory configuration as "estimate", the second by its name.
-static bool add_launch(struct estimate_cost *c, const struct vgpu_counting *v, uint64_t i, double *longest,
-                       struct err *e) {
-  json_t *l = vgpu_counting_launch(v, i, e);
+static bool add_launch(const struct estimator *x, struct estimate_cost *c, uint64_t i, double *longest, struct err *e) {
+  json_t *l = vgpu_counting_launch(&x->counting, i, e);
   if (!l) return false;
   const json_t *first = json_object_get(l, "estimate"), *bound = json_object_get(first, "bound");
   char second[32];
   snprintf(second, sizeof second, "estimate_%s", estimate_memory[1]);
   double us = number(l, "estimate", "us"), other = number(l, second, "us");
-  bool ok = us > 0 && other > 0;
+  bool ok = us > 0 && (other > 0 || x->memories < ESTIMATE_MEMORIES);
   if (!ok) err_set(e, "the virtual GPU made no estimate of %s", json_string_value(json_object_get(l, "kernel")));
   c->seconds[0] += 1e-6 * us;
   c->seconds[1] += 1e-6 * other;
@@ -171,10 +173,11 @@ static bool add_launch(struct estimate_cost *c, const struct vgpu_counting *v, u
   return ok;
 }
 
-// A wave is 160 to 240 blocks of the decode kernels and 40 of the prefill kernels.
-static unsigned long long blocks_of(const struct estimator *x, int64_t rows) {
+// A wave is 160 to 240 blocks of the decode kernels and 40 of the prefill kernels. Attention's blocks are not alike, and
+// a sample of them would be a quarter off.
+static uint64_t blocks_of(const struct estimator *x, int op, int64_t rows) {
   enum { DECODE_BLOCKS = 640, PREFILL_BLOCKS = 160 };
-  if (x->setup.blocks >= 0) return (unsigned long long)x->setup.blocks;
+  if (x->setup.blocks >= 0 || op == OP_ATTENTION) return (uint64_t)(x->setup.blocks > 0 ? x->setup.blocks : 0);
   return rows <= PHI3_DECODE_ROWS ? DECODE_BLOCKS : PREFILL_BLOCKS;
 }
 
@@ -184,14 +187,14 @@ static bool run_op(struct estimator *x, int op, int64_t rows, int64_t seqs, int6
   struct step s = make_step(x, rows, seqs, position);
   char configs[64];
   double longest = 0;
-  snprintf(configs, sizeof configs, "%s %s", estimate_memory[0], estimate_memory[1]);
+  snprintf(configs, sizeof configs, "%s %s", estimate_memory[0], x->memories > 1 ? estimate_memory[1] : "");
   *out = (struct estimate_cost){0};
   if (!b->ops->begin_step(b, &s, true, e)) return false;
   const struct vgpu_counting *v = &x->counting;
-  if (!vgpu_counting_start(v, configs, blocks_of(x, s.num_rows), e)) return false;
+  if (!vgpu_counting_start(v, configs, blocks_of(x, op, s.num_rows), e)) return false;
   bool ok = call(x, &s, op, e);
   v->stop();
-  for (uint64_t i = 0; ok && i < v->count(); i++) ok = add_launch(out, v, i, &longest, e);
+  for (uint64_t i = 0; ok && i < v->count(); i++) ok = add_launch(x, out, i, &longest, e);
   if (ok && out->launches == 0) ok = err_set(e, "the virtual GPU recorded no launch of %s", estimate_op_names[op]);
   return ok && b->ops->end_step(b, &s, e);
 }
@@ -216,7 +219,8 @@ bool estimate_op(struct estimator *x, int op, int64_t rows, int64_t seqs, int64_
   if (op == OP_LOGITS || op == ESTIMATE_PICK) rows = 1; // of rows that are chosen
   for (int64_t i = 0; i < x->num_known; i++) {
     const struct known *k = &x->known[i];
-    if (k->op == op && k->rows == rows && k->seqs == seqs && k->position == position) return *out = k->cost, true;
+    if (k->op == op && k->rows == rows && k->seqs == seqs && k->position == position && k->memories >= x->memories)
+      return *out = k->cost, true;
   }
   if (interrupted()) return err_set(e, "interrupted");
   if (x->num_known == x->capacity) {
@@ -229,7 +233,7 @@ bool estimate_op(struct estimator *x, int op, int64_t rows, int64_t seqs, int64_
   show(x, op, rows, seqs, position);
   bool ok = run_op(x, op, rows, seqs, position, out, e);
   if (x->visible) fprintf(stderr, "\r\033[K");
-  if (ok) x->known[x->num_known++] = (struct known){op, rows, seqs, position, *out};
+  if (ok) x->known[x->num_known++] = (struct known){op, x->memories, rows, seqs, position, *out};
   return ok || err_context(e, "estimating %s", estimate_op_names[op]);
 }
 

@@ -21,7 +21,7 @@ enum { ESTIMATE_PICK = OP_COUNT, ESTIMATE_OPS }; // the choice of the id follows
 extern const char *const estimate_op_names[ESTIMATE_OPS];
 
 struct estimate_cost {
-  double seconds[ESTIMATE_MEMORIES]; // of the kernels
+  double seconds[ESTIMATE_MEMORIES]; // of the kernels; 0 for a configuration that is not asked for
   double overhead;                   // of their launches
   double bytes, launches;            // from and to DRAM
   char bound[16];                    // of the longest launch
@@ -44,6 +44,8 @@ void estimator_close(struct estimator *x);
 const struct config *estimator_config(const struct estimator *x); // of all layers
 struct engine *estimator_engine(struct estimator *x);             // of the one layer
 int64_t estimator_runs(const struct estimator *x);                // operations that the virtual GPU has run so far
+// From now on the first `count` memory configurations alone, at first all: a replay for each is what takes the time.
+void estimator_memories(struct estimator *x, int count);
 
 // One operation of a step in which each of `seqs` sequences has `rows` new tokens from `position` on; by running it, or
 // known from an earlier time.
