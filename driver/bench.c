@@ -77,7 +77,7 @@ static bool parse_list(const char *name, const char *text, int32_t most, struct 
   enum { MOST = 64 };
   bool ok = parse_ids(text, out, e) && out->count > 0 && out->count <= MOST;
   for (int64_t i = 0; ok && i < out->count; i++) ok = out->data[i] > 0 && out->data[i] <= most;
-  if (ok) return true;
+  if (ok || e->no_memory) return ok;
   if (most < INT32_MAX)
     return err_set(e, "--%s takes one to %d numbers from 1 to %d such as 2,4,8, not '%s'", name, MOST, most, text);
   return err_set(e, "--%s takes one to %d numbers of tokens such as 16,64,256, not '%s'", name, MOST, text);
@@ -290,7 +290,7 @@ int cmd_bench(int argc, char **argv) {
   int code = options_parse(&c, argc, argv, &args);
   if (o.roof) o.no_uncached = true;
   if (code < 0) code = check_usage(&c, &o, &args);
-  if (code < 0 && !parse_lists(&o, &lists, &e)) code = usage_error(&c, "%s", e.text);
+  if (code < 0 && !parse_lists(&o, &lists, &e)) code = e.no_memory ? failure(&c, &e) : usage_error(&c, "%s", e.text);
   if (code < 0 && args.count) {
     bool ok = compare_files(&o, args.data[0], &regressed, &e);
     code = finish(&c, &o, ok, regressed, &e);

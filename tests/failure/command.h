@@ -9,6 +9,8 @@ struct result {
   size_t out_len;
 };
 
+// What the next commands find on standard input.
+extern const char *command_input;
 // Told when the command begins and ends; NULL: nobody.
 extern void (*command_running)(bool running);
 // `line` is split at spaces; its first word is the command's name.
@@ -22,5 +24,8 @@ void command_part(void);
 char *bad_failure(const struct result *r, const char *line);
 // Whether `text` is one whole JSON value; an empty text is none.
 bool is_json(const char *text, size_t len);
-// Files in the folder, which are removed.
+// Files and folders in the folder, which are removed.
 int folder_clear(const char *dir);
+// A folder with the model's weights and a small tokenizer that can chat, for what a model without one cannot do; its path, for talker_remove.
+char *talker_make(const char *model);
+void talker_remove(char *dir);
