@@ -50,8 +50,7 @@ static struct command bench_command(struct bench_options *o) {
        "exit with 1 when --compare finds something slower by more, and not by noise", 0, 1e6},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
-  _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
-  memcpy(own, fresh, sizeof fresh);
+  OPTIONS_FILL(own, fresh);
   groups[0] = own;
   groups[1] = engine_option_table(&o->engine);
   return (struct command){.name = "bench",

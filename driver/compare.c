@@ -54,8 +54,7 @@ static struct command compare_command(struct settings *s) {
       {0, "page-size", OPTION_INT, &s->page_size, "N", "tokens in a page of the cache; default 16", 1, 4096},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
-  _Static_assert(sizeof fresh <= sizeof table, "the table holds all options");
-  memcpy(table, fresh, sizeof fresh);
+  OPTIONS_FILL(table, fresh);
   groups[0] = table;
   return (struct command){
       .name = "compare",

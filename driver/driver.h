@@ -5,6 +5,7 @@
 #include "runtime/model/model.h"
 #include "runtime/model/tokenizer.h"
 #include <stdio.h>
+#include <string.h>
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -26,6 +27,13 @@ struct option_spec {
   const char *help;
   double min, max; // of numbers; both 0: any
 };
+
+// A command's options point to targets of one call, its table lives on: `table` takes over what is in `fresh`, end included.
+#define OPTIONS_FILL(table, fresh)                                                 \
+  do {                                                                             \
+    _Static_assert(sizeof(fresh) <= sizeof(table), "the table holds all options"); \
+    memcpy(table, fresh, sizeof(fresh));                                           \
+  } while (0)
 
 struct command {
   const char *name, *usage, *summary;      // "generate", "[options]", one sentence

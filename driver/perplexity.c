@@ -29,8 +29,7 @@ static struct command perplexity_command(struct perplexity_options *o) {
       {0, "json", OPTION_OUT, &o->json, "FILE", "write every figure there", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
-  _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
-  memcpy(own, fresh, sizeof fresh);
+  OPTIONS_FILL(own, fresh);
   groups[0] = own;
   groups[1] = engine_option_table(&o->engine);
   return (struct command){

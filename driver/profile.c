@@ -25,8 +25,7 @@ static struct command profile_command(struct profile_options *o) {
       {0, "timeline", OPTION_OUT, &o->timeline, "FILE.json", "prefill and first decode step for chrome://tracing and ui.perfetto.dev", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
-  _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
-  memcpy(own, fresh, sizeof fresh);
+  OPTIONS_FILL(own, fresh);
   groups[0] = own;
   groups[1] = engine_option_table(&o->engine);
   return (struct command){.name = "profile",
