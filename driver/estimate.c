@@ -281,6 +281,7 @@ static int64_t at_most(int64_t v, int64_t most) { return v < most ? v : most; }
 static bool decode_attention(struct estimator *x, int64_t seqs, int64_t position, struct estimate_cost *out,
                              struct err *e) {
   int64_t window[2] = {x->config.sliding_window, 0}, most = x->engine.forward.backend->options.max_positions, a, b;
+  position = same_work(x, position);
   bracket(position + 1, SPAN_KEYS, window, &a, &b);
   if (seqs > 1) most = at_most(most, x->setup.shared_tokens);
   b = at_most(b, most);

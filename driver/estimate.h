@@ -6,8 +6,9 @@
 // the id) is run alone and the virtual GPU replays every launch on its model of a T4. An operation but attention
 // depends on the step's rows alone, attention on rows and position. What lies between is interpolated linearly between
 // the two sides of the steps in the kernels' work: 8, 16 and multiples of 128 rows; for attention multiples of 64 rows
-// or 256 keys, and the window. A pass is the embedding, all layers, and where an id is wanted LM head and choice; a
-// launch adds the modelled overhead of one. Copies and the host's own time are not in it.
+// or 256 keys, and the window, behind which the same comes again every 256 keys. A pass is the embedding, all layers,
+// and where an id is wanted LM head and choice; a launch adds the modelled overhead of one. Copies and the host's own
+// time are not in it.
 #pragma once
 #include "driver/driver.h"
 
@@ -31,7 +32,7 @@ struct estimator;
 
 // The configuration is copied. Room for steps of `chunk` rows, sequences of `tokens`, and `sequences` of
 // `shared_tokens` at once. blocks: of a grid that are replayed at most, the rest going on at their pace; 0: no bound,
-// -1: four waves or more of these kernels.
+// -1: attention in full, of the other kernels some waves.
 struct estimate_setup {
   const struct config *config;
   const char *name;

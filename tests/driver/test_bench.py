@@ -308,6 +308,22 @@ class Estimate(DriverTest):
         _, again = self.estimate("-m", self.path("m2"), "-n", "2", "--no-sweep")
         self.assertAlmostEqual(again["experiment"]["cached"]["mean_seconds"] / seconds[2], 1, delta=1e-9)
 
+    def test_behind_the_window(self):
+        """A span of keys further on a full window's work is the same: the estimate takes it so, and each kernel run where it is bears it out."""
+        model, attention = self.path("m"), {}
+        self.phi3("synth", "--layers", "1", "--hidden", "64", "--heads", "2", "--intermediate", "64", "--vocab", "64", "--window", "300", "--positions", "1024", model)
+        _, got = self.estimate("--like", model, "-n", "2", "--no-uncached", "--prompts", "100,400,656", "--outputs", "3", "--batches", "1")
+        near, here, there = (p["cached"]["token_seconds_p50"] for p in got["sweep"])
+        self.assertEqual(here, there)
+        self.assertLess(near, here)
+        for prompt in [400, 656]:
+            file = self.path("p.json")
+            self.phi3("profile", "--device", "vgpu", "-m", model, "--memory", "t4_eff", "--prompt-tokens", prompt, "--json", file)
+            with open(file, encoding="utf-8") as f:
+                rows = json.load(f)["phases"][1]["rows"]
+            attention[prompt] = sum(r["us"] for r in rows if r["operation"] == "attention")
+        self.assertAlmostEqual(attention[656] / attention[400], 1, delta=0.03)
+
     def test_usage(self):
         self.refused("bench", "--like", "phi-3-mini-4k", "--device", "cpu", code=2, says="phi3 synth --like")
         self.refused("bench", "--like", "phi-3-mini-4k", "--device", "vgpu", "-p", "text", says="--ids")
