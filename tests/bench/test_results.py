@@ -25,7 +25,7 @@ case " ${0##*/} $* " in
 esac
 echo "end $$ ${0##*/} $*" >>"$TOLD"
 """
-CMAKE = "#!/bin/sh\ncase \" $* \" in *' help '*) echo 'kernel_bench: phony' ;; esac\n"
+CMAKE = '#!/bin/sh\ncase " $* " in *" kernel_bench "*) exit "${NO_BENCHMARK:-0}" ;; esac\n'  # what can be built, and that it is
 
 
 class Results(unittest.TestCase):
@@ -106,6 +106,13 @@ class Results(unittest.TestCase):
         out, err = self.finish(self.start("nano", "t4", "accuracy", FAILS=" generate "))
         self.assertIn("results: left out: t4 accuracy; stand-in: it failed", err)
         self.assertIn("results: nano took", out)
+
+    def test_a_build_without_google_benchmark(self):
+        os.remove(os.path.join(self.dir, "build-results", "kernel_bench"))
+        out, err = self.finish(self.start("t4", "kernels", NO_BENCHMARK="1"))
+        self.assertIn("the kernels' table is left out", err)
+        self.assertIn("results: t4 took", out)
+        self.assertNotIn("results: kernels took", out)
 
     def test_an_interruption_ends_everything(self):
         for hangs, signal_ in [("--published", signal.SIGINT), ("results/nano.json", signal.SIGTERM)]:
