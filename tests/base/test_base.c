@@ -157,7 +157,8 @@ static void no_piece_is_taken_twice(void **state) {
   for (int round = 1; round <= 100; round++) {
     pool_for(p, PIECES, 1, count_items, seen);
     for (int64_t i = 0; i < PIECES; i++)
-      if (atomic_load(&seen[i]) != round) fail_msg("round %d: piece %lld ran %d times", round, (long long)i, atomic_load(&seen[i]) - round + 1);
+      if (atomic_load(&seen[i]) != round)
+        fail_msg("round %d: piece %lld ran %d times", round, (long long)i, atomic_load(&seen[i]) - round + 1);
   }
   pool_close(p);
 }
@@ -227,7 +228,8 @@ static void npy_round_trips(void **state) {
   assert_fails(npy_read(&a, path, &e), path);
   npy_free(&a);
   // A shape of 2^65 + 1 elements: the product wraps around to the one that is there.
-  static const char huge[] = "\x93NUMPY\x01\x00\x4e\x00" "{'descr': '<f4', 'fortran_order': False, 'shape': (11806113, 409891, 7623851)}abcd";
+  static const char huge[] = "\x93NUMPY\x01\x00\x4e\x00"
+                             "{'descr': '<f4', 'fortran_order': False, 'shape': (11806113, 409891, 7623851)}abcd";
   assert_ok(file_write(path, huge, sizeof huge - 1, &e));
   assert_fails(npy_read(&a, path, &e), "does not fit");
   npy_free(&a);
