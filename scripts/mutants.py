@@ -84,7 +84,7 @@ class Lane:
 
     def prepare(self):
         self.copy_tree()
-        p = self.run("cmake", "--preset", "release", "-S", str(self.tree), "-B", str(self.build))
+        p = self.run("cmake", "--preset", "release", "-S", str(self.tree), "-B", str(self.build), "-DPHI3_WERROR=OFF")  # a mutant may leave something unused
         if p.returncode == 0:
             p = self.run("cmake", "--build", str(self.build))
         if p.returncode:

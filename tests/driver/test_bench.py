@@ -10,7 +10,7 @@ import subprocess
 import time
 import unittest
 
-from harness import PHI3, ROOT, DriverTest, golden_cases, main
+from harness import PHI3, ROOT, DriverTest, golden_cases, has_vgpu, main
 
 SMALL = ["-n", "8", "--runs", "3", "--prompts", "4,9", "--outputs", "2,5", "--batches", "1", "--sweep-runs", "2"]
 FAST = ["-n", "4", "--runs", "2", "--no-sweep", "--no-roof"]
@@ -244,13 +244,6 @@ class Experiment(DriverTest):
         wanted = rate * (got["model"]["weight_bytes_per_pass"] + cached)
         self.assertEqual(keys, 7)
         self.assertAlmostEqual(got["experiment"]["bytes_per_second"] / wanted, 1, delta=1e-6)
-
-
-def has_vgpu():
-    """The virtual GPU stands beside the program, and the build had nvcc."""
-    library = os.path.join(os.path.dirname(PHI3), "libvgpu.so")
-    probe = [PHI3, "generate", "--device", "vgpu", "--ids", "1", "-n", "1"]
-    return os.path.exists(library) and subprocess.run(probe, capture_output=True, cwd=ROOT).returncode == 0
 
 
 class Estimate(DriverTest):
