@@ -121,6 +121,8 @@ class Bases(Perplexity):
         self.assertGreater(got["mean_kl"]["value"], 1e-12)
         self.assertTrue(got["mean_kl"]["value"] <= got["kl_99_percent"] <= got["max_kl"])
         self.assertLess(got["kl_99_percent"], got["max_kl"])  # one in a hundred lies above it
+        near = str(0.8 * got["mean_kl"]["value"])
+        self.assertIn("past the gate", self.phi3("perplexity", "--against", base, "--pages", "f16", "--max-kl", near, code=1).err)
         few = self.save("--ids", " ".join(map(str, range(3, 100))), "--base-top", "0")
         got = self.figures("--against", few, "--pages", "f16")[1]
         self.assertEqual(got["counted"], 96)
