@@ -96,6 +96,8 @@ jobs=()
 stop() {
   trap - INT TERM HUP
   for job in "${jobs[@]}"; do kill -- "-$job" 2>/dev/null || true; done
+  if [ ${#jobs[@]} -gt 0 ]; then sleep 1; fi # phi3 ends by itself after its pass, which may take minutes
+  for job in "${jobs[@]}"; do kill -KILL -- "-$job" 2>/dev/null || true; done
   wait
   echo "results: interrupted; the parts that were under way wrote nothing" >&2
   exit 130
