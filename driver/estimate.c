@@ -272,7 +272,7 @@ static bool between(struct estimator *x, int op, const int64_t a[3], const int64
 
 static double share_of(int64_t v, int64_t a, int64_t b) { return b > a ? (double)(v - a) / (double)(b - a) : 0; }
 
-enum { LINEAR_ROWS = 128, QUERY_ROWS = PHI3_QUERY_ROWS, SPAN_KEYS = PHI3_SPAN_KEYS }; // steps in the kernels' work
+enum { LINEAR_ROWS = PHI3_LINEAR_ROWS, QUERY_ROWS = PHI3_QUERY_ROWS, SPAN_KEYS = PHI3_SPAN_KEYS }; // steps in the kernels' work
 static const int64_t few_rows[] = {PHI3_DECODE_ROWS / 2, PHI3_DECODE_ROWS, 0};        // and where decode kernels change
 
 static int64_t at_most(int64_t v, int64_t most) { return v < most ? v : most; }

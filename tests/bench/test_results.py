@@ -25,7 +25,7 @@ case " ${0##*/} $* " in
 esac
 echo "end $$ ${0##*/} $*" >>"$TOLD"
 """
-CMAKE = '#!/bin/sh\ncase " $* " in *" kernel_bench "*) exit "${NO_BENCHMARK:-0}" ;; esac\n'  # what can be built, and that it is
+CMAKE = '#!/bin/sh\ncase " $* " in *" help "*) [ -n "$NO_BENCHMARK" ] || echo "phi3_kernel_bench: phony" ;; esac\n'
 
 
 class Results(unittest.TestCase):
