@@ -9,14 +9,19 @@
 #if defined __AVX512F__ || defined __aarch64__
 enum { TILE = 6 }; // 24 of 32 registers
 #elif defined __AVX2__
-enum { TILE = 3 };            // 12 of 16 registers
+enum { TILE = 3 }; // 12 of 16 registers
 #else
 enum { TILE = 2 }; // products need registers as well
 #endif
-#if defined __AVX512F__ || defined __aarch64__
-enum { PASS = 4, SHARE = 2 }; // 16 of 32 registers
+// Rows of x in a pass over plain quantized blocks, and rows of weights that share a load of x. Up to FEW_PLAIN rows
+// passes are quicker than converting the weights first, up to FEW_FLOAT rows of float weights one row after the other
+// is, by the cycles that they take on Zen 4; with four lanes neither is.
+#if defined __AVX512F__
+enum { PASS = 4, SHARE = 2, FEW_PLAIN = 8, FEW_FLOAT = 3 };
+#elif defined __AVX2__
+enum { PASS = 2, SHARE = 1, FEW_PLAIN = 2, FEW_FLOAT = 3 };
 #else
-enum { PASS = 2, SHARE = 1 }; // 8 of 16 registers
+enum { PASS = 2, SHARE = 1, FEW_PLAIN = 1, FEW_FLOAT = 1 };
 #endif
 _Static_assert((int)TILE <= LINEAR_TILE && LINEAR_ROWS % TILE == 0, "blocks of rows are cut into whole tiles");
 _Static_assert(CPU_PAD % VW == 0, "padding covers the last vector");
@@ -148,8 +153,6 @@ void CPU_NAME(linear_row)(const struct linear_task *t) {
 // cache gives fewer loads than there are multiply-adds.
 #if defined __AVX512F__
 #define keep_in_register(v) __asm__("" : "+v"(v))
-#elif defined __aarch64__
-#define keep_in_register(v) __asm__("" : "+w"(v))
 #else
 #define keep_in_register(v) (void)(v)
 #endif
@@ -224,10 +227,6 @@ static void row_by_row(const struct linear_task *t) {
   one.num_rows = 1;
   for (int32_t r = 0; r < t->num_rows; r++, one.x += t->ldx, one.out += LINEAR_PANEL) CPU_NAME(linear_row)(&one);
 }
-
-// Rows up to which reading weights as stored, in passes or row by row, is quicker than converting them first, by the
-// cycles that each takes on Zen 4.
-enum { FEW_PLAIN = 2 * PASS, FEW_FLOAT = 3 };
 
 static bool all_are(const struct linear_task *t, bool (*is)(enum dtype)) {
   for (int32_t o = 0; o < t->num_outputs; o++)
