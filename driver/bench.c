@@ -37,11 +37,11 @@ static struct command bench_command(struct bench_options *o) {
        "with --device vgpu: estimate a shape without its weights; see phi3 synth --help", 0, 0},
       {0, "sample", OPTION_INT, &o->blocks, "N",
        "with --device vgpu: blocks of a launch that are replayed at most; 0 as many as\n"
-       "                                 memory allows; default four waves or more",
+       "                                 memory allows; default attention in full, of projections some waves",
        0, 1e9},
-      {0, "json", OPTION_FILE, &o->json, "FILE", "write every sample there, with machine, commit and command", 0, 0},
-      {0, "csv", OPTION_FILE, &o->csv, "FILE", "write a row for each point and kind", 0, 0},
-      {0, "markdown", OPTION_FILE, &o->markdown, "FILE", "write the tables", 0, 0},
+      {0, "json", OPTION_OUT, &o->json, "FILE", "write every sample there, with machine, commit and command", 0, 0},
+      {0, "csv", OPTION_OUT, &o->csv, "FILE", "write a row for each point and kind", 0, 0},
+      {0, "markdown", OPTION_OUT, &o->markdown, "FILE", "write the tables", 0, 0},
       {0, "compare", OPTION_FILE, &o->compare, "FILE",
        "then compare with what --json wrote there; with another such FILE as\n"
        "                                 argument, compare the two and measure nothing",
@@ -50,8 +50,7 @@ static struct command bench_command(struct bench_options *o) {
        "exit with 1 when --compare finds something slower by more, and not by noise", 0, 1e6},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
-  _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
-  memcpy(own, fresh, sizeof fresh);
+  OPTIONS_FILL(own, fresh);
   groups[0] = own;
   groups[1] = engine_option_table(&o->engine);
   return (struct command){.name = "bench",
@@ -77,7 +76,7 @@ static bool parse_list(const char *name, const char *text, int32_t most, struct 
   enum { MOST = 64 };
   bool ok = parse_ids(text, out, e) && out->count > 0 && out->count <= MOST;
   for (int64_t i = 0; ok && i < out->count; i++) ok = out->data[i] > 0 && out->data[i] <= most;
-  if (ok) return true;
+  if (ok || e->no_memory) return ok;
   if (most < INT32_MAX)
     return err_set(e, "--%s takes one to %d numbers from 1 to %d such as 2,4,8, not '%s'", name, MOST, most, text);
   return err_set(e, "--%s takes one to %d numbers of tokens such as 16,64,256, not '%s'", name, MOST, text);
@@ -290,7 +289,7 @@ int cmd_bench(int argc, char **argv) {
   int code = options_parse(&c, argc, argv, &args);
   if (o.roof) o.no_uncached = true;
   if (code < 0) code = check_usage(&c, &o, &args);
-  if (code < 0 && !parse_lists(&o, &lists, &e)) code = usage_error(&c, "%s", e.text);
+  if (code < 0 && !parse_lists(&o, &lists, &e)) code = e.no_memory ? failure(&c, &e) : usage_error(&c, "%s", e.text);
   if (code < 0 && args.count) {
     bool ok = compare_files(&o, args.data[0], &regressed, &e);
     code = finish(&c, &o, ok, regressed, &e);

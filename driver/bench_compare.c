@@ -1,6 +1,7 @@
-// Two runs beside each other. A difference of means is beyond noise when it is more than twice its standard error,
-// sqrt(s1^2 / n1 + s2^2 / n2) with each run's own deviation (Welch). With one run on either side, and for estimates,
-// there is no deviation to go by: then every difference counts, and the table says so.
+// Two runs beside each other. A difference of means is beyond noise when chance alone would make it as large in less
+// than 5 % of cases: by Welch's test, which takes each run's own deviation and, with few runs, asks for more. With one
+// run on either side, and for estimates, there is no deviation to go by: then every difference counts, and the table
+// says so.
 #include "driver/bench.h"
 #include "driver/text.h"
 #include <math.h>
@@ -77,10 +78,20 @@ struct judgement {
   bool certain, beyond; // there are deviations to go by; the difference is more than noise
 };
 
+// Standard errors that 95 % of differences stay within, by degrees of freedom (Student); beyond the table within 0.02.
+static double most_errors(double freedom) {
+  static const double of[] = {12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228};
+  int64_t i = (int64_t)freedom; // rounded down
+  if (i < 1) i = 1;
+  return i <= (int64_t)(sizeof of / sizeof *of) ? of[i - 1] : 1.96 + 2.6 / freedom;
+}
+
 static struct judgement judge(const struct sample *a, const struct sample *b) {
   struct judgement j = {.ratio = b->mean / a->mean, .certain = a->n > 1 && b->n > 1};
-  double error = j.certain ? sqrt(a->sd * a->sd / (double)a->n + b->sd * b->sd / (double)b->n) : 0;
-  j.beyond = fabs(b->mean - a->mean) > 2 * error;
+  double x = a->sd * a->sd / (double)a->n, y = b->sd * b->sd / (double)b->n, most = 0;
+  if (j.certain && x + y > 0)
+    most = sqrt(x + y) * most_errors((x + y) * (x + y) / (x * x / (double)(a->n - 1) + y * y / (double)(b->n - 1)));
+  j.beyond = fabs(b->mean - a->mean) > most;
   return j;
 }
 

@@ -103,19 +103,22 @@ static bool token_cost(struct bench *b, const struct point *p, int64_t n, bool c
   return true;
 }
 
+// With the memory as fast as on paper only the experiment is estimated.
 static bool estimate_kind(struct bench *b, struct point *p, bool cached, struct err *e) {
   struct timing *to[ESTIMATE_MEMORIES] = {cached ? &p->cached : &p->uncached,
                                           cached ? &p->paper_cached : &p->paper_uncached};
+  int memories = p == &b->main ? ESTIMATE_MEMORIES : 1;
   double bytes = 0;
-  for (int i = 0; i < ESTIMATE_MEMORIES; i++)
+  estimator_memories(b->estimator, memories);
+  for (int i = 0; i < memories; i++)
     if (!timing_init(to[i], 1, p->new_tokens, e)) return false;
   for (int64_t n = 0; n < p->new_tokens; n++) {
     struct estimate_cost c;
     if (!token_cost(b, p, n, cached, &c, e)) return false;
-    for (int i = 0; i < ESTIMATE_MEMORIES; i++) to[i]->at[n] = (n ? to[i]->at[n - 1] : 0) + estimate_total(&c, i);
+    for (int i = 0; i < memories; i++) to[i]->at[n] = (n ? to[i]->at[n - 1] : 0) + estimate_total(&c, i);
     if (n) bytes += c.bytes / (double)(p->new_tokens - 1);
   }
-  for (int i = 0; i < ESTIMATE_MEMORIES; i++) {
+  for (int i = 0; i < memories; i++) {
     to[i]->runs = 1;
     to[i]->joules[0] = __builtin_nan("");
   }

@@ -1,9 +1,7 @@
 // What follows from samples: means, quantiles, bandwidth, and what is known of a model before it runs.
 #include "driver/bench.h"
 #include "driver/origin.h"
-#include "runtime/base/mem.h"
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct summary summarize(const double *x, int64_t n, int64_t stride) {
@@ -27,25 +25,30 @@ double timing_rate(const struct timing *t) {
   return seconds > 0 ? (double)(t->tokens - 1) / seconds : 0;
 }
 
-static int by_size(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
+// Times between tokens that are at most `most`.
+static int64_t count_to(const struct timing *t, double most) {
+  int64_t n = 0;
+  for (int64_t run = 0; run < t->runs; run++)
+    for (const double *at = t->at + run * t->tokens, *end = at + t->tokens - 1; at < end; at++) n += at[1] - at[0] <= most;
+  return n;
 }
 
-// The nearest rank: a time that was measured.
+// The nearest rank: a time that was measured. Found by halving the range of the bits, which grow with the number: sorting
+// would need memory, and could fail.
 double timing_quantile(const struct timing *t, double q) {
-  int64_t each = t->tokens - 1, n = each * t->runs;
-  struct err e;
-  double *x = n > 0 ? mem_alloc((size_t)n, sizeof *x, "the times of tokens", &e) : NULL;
-  if (!x) return 0;
-  for (int64_t i = 0; i < n; i++) {
-    const double *at = t->at + i / each * t->tokens + i % each;
-    x[i] = at[1] - at[0];
+  int64_t n = (t->tokens - 1) * t->runs, rank = (int64_t)ceil(q * (double)n);
+  const double most = INFINITY;
+  double v;
+  uint64_t low = 0, high;
+  if (n < 1) return 0;
+  memcpy(&high, &most, sizeof high);
+  while (low < high) {
+    uint64_t middle = low + (high - low) / 2;
+    memcpy(&v, &middle, sizeof v);
+    if (count_to(t, v) >= (rank < 1 ? 1 : rank)) high = middle;
+    else low = middle + 1;
   }
-  qsort(x, (size_t)n, sizeof *x, by_size);
-  int64_t rank = (int64_t)ceil(q * (double)n) - 1;
-  double v = x[rank < 0 ? 0 : rank];
-  mem_free(x);
+  memcpy(&v, &low, sizeof v);
   return v;
 }
 

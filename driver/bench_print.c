@@ -54,6 +54,8 @@ static void print_head(const struct bench *b) {
     printf("Memory      %.0f GB/s, what cards are seen to read (%s); on paper they have %.0f (%s)\n",
            1e-9 * estimate_bytes_per_second[0], estimate_memory[0], 1e-9 * estimate_bytes_per_second[1],
            estimate_memory[1]);
+    if (b->options->blocks < 0)
+      printf("Replayed    attention in full; of a projection's blocks some whole waves, within 1.5 %% of all\n");
     return;
   }
   print_machine(b);

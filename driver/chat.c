@@ -30,8 +30,7 @@ static struct command chat_command(struct settings *s) {
       {0, "seed", OPTION_U64, &s->sampler.seed, "S", "of the sampling; default 0", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
-  _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
-  memcpy(own, fresh, sizeof fresh);
+  OPTIONS_FILL(own, fresh);
   groups[0] = own;
   groups[1] = engine_option_table(&s->engine);
   return (struct command){

@@ -37,8 +37,8 @@ static struct command compare_command(struct settings *s) {
       {'n', "new", OPTION_INT, &s->o.new_tokens, "N", "greedy tokens after the text, until the two differ; default 16",
        0, 1e9},
       {0, "top", OPTION_INT, &s->o.top, "N", "lines of the table, worst first; default 20", 1, 1e9},
-      {0, "json", OPTION_FILE, &s->o.json, "FILE", "write every figure there", 0, 0},
-      {0, "heatmap", OPTION_FILE, &s->o.heatmap, "FILE.svg", "draw layers by operations there", 0, 0},
+      {0, "json", OPTION_OUT, &s->o.json, "FILE", "write every figure there", 0, 0},
+      {0, "heatmap", OPTION_OUT, &s->o.heatmap, "FILE.svg", "draw layers by operations there", 0, 0},
       {0, "max-nmse", OPTION_FLOAT, &s->o.max_nmse, "X", "gate of every operation in place of the built-in ones", 0,
        1e30},
       {0, "max-kl", OPTION_FLOAT, &s->o.max_divergence, "X", "gate of the logits' mean KL divergence", 0, 1e30},
@@ -54,8 +54,7 @@ static struct command compare_command(struct settings *s) {
       {0, "page-size", OPTION_INT, &s->page_size, "N", "tokens in a page of the cache; default 16", 1, 4096},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
-  _Static_assert(sizeof fresh <= sizeof table, "the table holds all options");
-  memcpy(table, fresh, sizeof fresh);
+  OPTIONS_FILL(table, fresh);
   groups[0] = table;
   return (struct command){
       .name = "compare",

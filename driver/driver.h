@@ -5,10 +5,11 @@
 #include "runtime/model/model.h"
 #include "runtime/model/tokenizer.h"
 #include <stdio.h>
+#include <string.h>
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-enum option_type { OPTION_FLAG, OPTION_INT, OPTION_U64, OPTION_FLOAT, OPTION_TEXT, OPTION_FILE, OPTION_TEXTS, OPTION_CHOICE };
+enum option_type { OPTION_FLAG, OPTION_INT, OPTION_U64, OPTION_FLOAT, OPTION_TEXT, OPTION_FILE, OPTION_OUT, OPTION_TEXTS, OPTION_CHOICE };
 
 enum { MAX_TEXTS = 16 };
 
@@ -21,11 +22,18 @@ struct option_spec {
   char letter;      // 0: none
   const char *name; // without "--"
   enum option_type type;
-  void *to;        // bool, int64_t, uint64_t, float, const char *, struct texts, int (index of the choice)
+  void *to;        // bool, int64_t, uint64_t, float, const char * (a text, a file, a file to write), struct texts, int (index of the choice)
   const char *arg; // shown in the help; for OPTION_CHOICE the words separated by '|'
   const char *help;
   double min, max; // of numbers; both 0: any
 };
+
+// A command's options point to targets of one call, its table lives on: `table` takes over what is in `fresh`, end included.
+#define OPTIONS_FILL(table, fresh)                                                 \
+  do {                                                                             \
+    _Static_assert(sizeof(fresh) <= sizeof(table), "the table holds all options"); \
+    memcpy(table, fresh, sizeof(fresh));                                           \
+  } while (0)
 
 struct command {
   const char *name, *usage, *summary;      // "generate", "[options]", one sentence

@@ -33,8 +33,7 @@ const struct option_spec *engine_option_table(struct engine_options *o) {
        1e9},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
-  _Static_assert(sizeof fresh <= sizeof table, "the table holds all options");
-  memcpy(table, fresh, sizeof fresh);
+  OPTIONS_FILL(table, fresh);
   return table;
 }
 

@@ -1,9 +1,8 @@
 #include "driver/estimate.h"
+#include "bench/record.h"
 #include "driver/synth.h"
-#include "runtime/base/json.h"
 #include "runtime/base/mem.h"
 #include "runtime/gpu/gpu.h"
-#include <dlfcn.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,7 +12,7 @@ const char *const estimate_op_names[ESTIMATE_OPS] = {"embed",  "attention_in", "
                                                      "mlp_in", "mlp_out",      "logits",    "pick"};
 
 struct known {
-  int op;
+  int op, memories;
   int64_t rows, seqs, position;
   struct estimate_cost cost;
 };
@@ -22,10 +21,8 @@ struct estimator {
   struct config config; // of the whole model
   struct engine engine; // a layer of it
   struct estimate_setup setup;
-  int (*start)(const char *configs, unsigned long long sample);
-  void (*stop)(void);
-  unsigned long long (*count)(void);
-  const char *(*launch)(unsigned long long i);
+  struct vgpu_counting counting;
+  int memories; // that are asked for
   struct known *known;
   int64_t num_known, capacity;
   // A step's storage.
@@ -40,22 +37,13 @@ struct engine *estimator_engine(struct estimator *x) {
   return &x->engine;
 }
 int64_t estimator_runs(const struct estimator *x) { return x->num_known; }
+void estimator_memories(struct estimator *x, int count) { x->memories = count; }
 
 static bool copy_config(struct config *to, const struct config *from, struct err *e) {
   *to = *from;
   to->short_factor = to->long_factor = NULL;
   return from->rope != ROPE_LONGROPE ||
          config_set_longrope(to, from->short_factor, from->long_factor, 0, from->rope_scale, e);
-}
-
-static bool look_up(struct estimator *x, struct err *e) {
-  void *library = gpu_of(x->engine.forward.backend)->d.cuda.library;
-  *(void **)&x->start = dlsym(library, "vgpuProfileStart");
-  *(void **)&x->stop = dlsym(library, "vgpuProfileStop");
-  *(void **)&x->count = dlsym(library, "vgpuProfileCount");
-  *(void **)&x->launch = dlsym(library, "vgpuProfileLaunch");
-  return (x->start && x->stop && x->count && x->launch) ||
-         err_set(e, "the virtual GPU's library cannot be asked for estimates; it is of another version");
 }
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -81,7 +69,8 @@ static bool open_backend(struct estimator *x, struct err *e) {
   x->blocks_per_seq = one > each ? one : each;
   setenv("VGPU_CHECK", "off", 0); // the tests look for faults; here they would only take time
   struct backend *backend = gpu_backend_open(&x->engine.model, &b, true, e);
-  return backend && forward_open(&x->engine.forward, backend, e) && look_up(x, e);
+  return backend && forward_open(&x->engine.forward, backend, e) &&
+         vgpu_counting_find(&x->counting, &gpu_of(backend)->d, e);
 }
 
 // Each sequence has pages of its own; with one alone, all of them.
@@ -104,6 +93,7 @@ struct estimator *estimator_open(const struct estimate_setup *s, struct err *e) 
   if (!x) return NULL;
   struct config one = {0};
   x->setup = *s;
+  x->memories = ESTIMATE_MEMORIES;
   x->visible = isatty(STDERR_FILENO);
   bool ok = copy_config(&x->config, s->config, e) && copy_config(&one, s->config, e);
   one.num_layers = 1;
@@ -161,14 +151,14 @@ static double number(const json_t *launch, const char *object, const char *key) 
 }
 
 // Adds a launch as the virtual GPU tells it: the first memory configuration as "estimate", the second by its name.
-static bool add_launch(struct estimate_cost *c, const char *text, double *longest, struct err *e) {
-  json_t *l = text ? json_read_memory(text, strlen(text), "the virtual GPU's estimate", e) : NULL;
-  if (!l) return text ? false : err_no_memory(e, 0, "the virtual GPU's estimates");
+static bool add_launch(const struct estimator *x, struct estimate_cost *c, uint64_t i, double *longest, struct err *e) {
+  json_t *l = vgpu_counting_launch(&x->counting, i, e);
+  if (!l) return false;
   const json_t *first = json_object_get(l, "estimate"), *bound = json_object_get(first, "bound");
   char second[32];
   snprintf(second, sizeof second, "estimate_%s", estimate_memory[1]);
   double us = number(l, "estimate", "us"), other = number(l, second, "us");
-  bool ok = us > 0 && other > 0;
+  bool ok = us > 0 && (other > 0 || x->memories < ESTIMATE_MEMORIES);
   if (!ok) err_set(e, "the virtual GPU made no estimate of %s", json_string_value(json_object_get(l, "kernel")));
   c->seconds[0] += 1e-6 * us;
   c->seconds[1] += 1e-6 * other;
@@ -183,10 +173,11 @@ static bool add_launch(struct estimate_cost *c, const char *text, double *longes
   return ok;
 }
 
-// A wave is 160 to 240 blocks of the decode kernels and 40 of the prefill kernels.
-static unsigned long long blocks_of(const struct estimator *x, int64_t rows) {
+// A wave is 160 to 240 blocks of the decode kernels and 40 of the prefill kernels. Attention's blocks are not alike, and
+// a sample of them would be a quarter off.
+static uint64_t blocks_of(const struct estimator *x, int op, int64_t rows) {
   enum { DECODE_BLOCKS = 640, PREFILL_BLOCKS = 160 };
-  if (x->setup.blocks >= 0) return (unsigned long long)x->setup.blocks;
+  if (x->setup.blocks >= 0 || op == OP_ATTENTION) return (uint64_t)(x->setup.blocks > 0 ? x->setup.blocks : 0);
   return rows <= PHI3_DECODE_ROWS ? DECODE_BLOCKS : PREFILL_BLOCKS;
 }
 
@@ -196,13 +187,14 @@ static bool run_op(struct estimator *x, int op, int64_t rows, int64_t seqs, int6
   struct step s = make_step(x, rows, seqs, position);
   char configs[64];
   double longest = 0;
-  snprintf(configs, sizeof configs, "%s %s", estimate_memory[0], estimate_memory[1]);
+  snprintf(configs, sizeof configs, "%s %s", estimate_memory[0], x->memories > 1 ? estimate_memory[1] : "");
   *out = (struct estimate_cost){0};
   if (!b->ops->begin_step(b, &s, true, e)) return false;
-  if (!x->start(configs, blocks_of(x, s.num_rows))) return err_no_memory(e, 0, "the virtual GPU's records");
+  const struct vgpu_counting *v = &x->counting;
+  if (!vgpu_counting_start(v, configs, blocks_of(x, op, s.num_rows), e)) return false;
   bool ok = call(x, &s, op, e);
-  x->stop();
-  for (unsigned long long i = 0; ok && i < x->count(); i++) ok = add_launch(out, x->launch(i), &longest, e);
+  v->stop();
+  for (uint64_t i = 0; ok && i < v->count(); i++) ok = add_launch(x, out, i, &longest, e);
   if (ok && out->launches == 0) ok = err_set(e, "the virtual GPU recorded no launch of %s", estimate_op_names[op]);
   return ok && b->ops->end_step(b, &s, e);
 }
@@ -215,13 +207,20 @@ static void show(const struct estimator *x, int op, int64_t rows, int64_t seqs, 
   fprintf(stderr, "at position %lld; %lld runs so far", (long long)position, (long long)x->num_known);
 }
 
+// Behind a full window attention does the same work span after span: the first position that has it.
+static int64_t same_work(const struct estimator *x, int64_t position) {
+  int64_t full = x->config.sliding_window - 1;
+  return full >= 0 && position > full ? full + (position - full) % PHI3_SPAN_KEYS : position;
+}
+
 bool estimate_op(struct estimator *x, int op, int64_t rows, int64_t seqs, int64_t position, struct estimate_cost *out,
                  struct err *e) {
-  if (op != OP_ATTENTION) position = 0;
+  position = op == OP_ATTENTION ? same_work(x, position) : 0;
   if (op == OP_LOGITS || op == ESTIMATE_PICK) rows = 1; // of rows that are chosen
   for (int64_t i = 0; i < x->num_known; i++) {
     const struct known *k = &x->known[i];
-    if (k->op == op && k->rows == rows && k->seqs == seqs && k->position == position) return *out = k->cost, true;
+    if (k->op == op && k->rows == rows && k->seqs == seqs && k->position == position && k->memories >= x->memories)
+      return *out = k->cost, true;
   }
   if (interrupted()) return err_set(e, "interrupted");
   if (x->num_known == x->capacity) {
@@ -234,7 +233,7 @@ bool estimate_op(struct estimator *x, int op, int64_t rows, int64_t seqs, int64_
   show(x, op, rows, seqs, position);
   bool ok = run_op(x, op, rows, seqs, position, out, e);
   if (x->visible) fprintf(stderr, "\r\033[K");
-  if (ok) x->known[x->num_known++] = (struct known){op, rows, seqs, position, *out};
+  if (ok) x->known[x->num_known++] = (struct known){op, x->memories, rows, seqs, position, *out};
   return ok || err_context(e, "estimating %s", estimate_op_names[op]);
 }
 
@@ -273,7 +272,7 @@ static bool between(struct estimator *x, int op, const int64_t a[3], const int64
 
 static double share_of(int64_t v, int64_t a, int64_t b) { return b > a ? (double)(v - a) / (double)(b - a) : 0; }
 
-enum { LINEAR_ROWS = 128, QUERY_ROWS = PHI3_QUERY_ROWS, SPAN_KEYS = PHI3_SPAN_KEYS }; // steps in the kernels' work
+enum { LINEAR_ROWS = PHI3_LINEAR_ROWS, QUERY_ROWS = PHI3_QUERY_ROWS, SPAN_KEYS = PHI3_SPAN_KEYS }; // steps in the kernels' work
 static const int64_t few_rows[] = {PHI3_DECODE_ROWS / 2, PHI3_DECODE_ROWS, 0};        // and where decode kernels change
 
 static int64_t at_most(int64_t v, int64_t most) { return v < most ? v : most; }
@@ -282,6 +281,7 @@ static int64_t at_most(int64_t v, int64_t most) { return v < most ? v : most; }
 static bool decode_attention(struct estimator *x, int64_t seqs, int64_t position, struct estimate_cost *out,
                              struct err *e) {
   int64_t window[2] = {x->config.sliding_window, 0}, most = x->engine.forward.backend->options.max_positions, a, b;
+  position = same_work(x, position);
   bracket(position + 1, SPAN_KEYS, window, &a, &b);
   if (seqs > 1) most = at_most(most, x->setup.shared_tokens);
   b = at_most(b, most);

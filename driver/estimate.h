@@ -6,8 +6,9 @@
 // the id) is run alone and the virtual GPU replays every launch on its model of a T4. An operation but attention
 // depends on the step's rows alone, attention on rows and position. What lies between is interpolated linearly between
 // the two sides of the steps in the kernels' work: 8, 16 and multiples of 128 rows; for attention multiples of 64 rows
-// or 256 keys, and the window. A pass is the embedding, all layers, and where an id is wanted LM head and choice; a
-// launch adds the modelled overhead of one. Copies and the host's own time are not in it.
+// or 256 keys, and the window, behind which the same comes again every 256 keys. A pass is the embedding, all layers,
+// and where an id is wanted LM head and choice; a launch adds the modelled overhead of one. Copies and the host's own
+// time are not in it.
 #pragma once
 #include "driver/driver.h"
 
@@ -21,7 +22,7 @@ enum { ESTIMATE_PICK = OP_COUNT, ESTIMATE_OPS }; // the choice of the id follows
 extern const char *const estimate_op_names[ESTIMATE_OPS];
 
 struct estimate_cost {
-  double seconds[ESTIMATE_MEMORIES]; // of the kernels
+  double seconds[ESTIMATE_MEMORIES]; // of the kernels; 0 for a configuration that is not asked for
   double overhead;                   // of their launches
   double bytes, launches;            // from and to DRAM
   char bound[16];                    // of the longest launch
@@ -31,7 +32,7 @@ struct estimator;
 
 // The configuration is copied. Room for steps of `chunk` rows, sequences of `tokens`, and `sequences` of
 // `shared_tokens` at once. blocks: of a grid that are replayed at most, the rest going on at their pace; 0: no bound,
-// -1: four waves or more of these kernels.
+// -1: attention in full, of the other kernels some waves.
 struct estimate_setup {
   const struct config *config;
   const char *name;
@@ -44,6 +45,8 @@ void estimator_close(struct estimator *x);
 const struct config *estimator_config(const struct estimator *x); // of all layers
 struct engine *estimator_engine(struct estimator *x);             // of the one layer
 int64_t estimator_runs(const struct estimator *x);                // operations that the virtual GPU has run so far
+// From now on the first `count` memory configurations alone, at first all: a replay for each is what takes the time.
+void estimator_memories(struct estimator *x, int count);
 
 // One operation of a step in which each of `seqs` sequences has `rows` new tokens from `position` on; by running it, or
 // known from an earlier time.

@@ -41,8 +41,7 @@ static struct command generate_command(struct settings *s) {
       {0, "json", OPTION_FLAG, &s->json, NULL, "print one JSON object in place of text", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
-  _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
-  memcpy(own, fresh, sizeof fresh);
+  OPTIONS_FILL(own, fresh);
   groups[0] = own;
   groups[1] = engine_option_table(&s->engine);
   return (struct command){

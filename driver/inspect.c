@@ -29,8 +29,7 @@ static struct command inspect_command(struct settings *s) {
       {0, "json", OPTION_FLAG, &s->json, NULL, "print one JSON object", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
-  _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
-  memcpy(own, fresh, sizeof fresh);
+  OPTIONS_FILL(own, fresh);
   groups[0] = own;
   return (struct command){
       .name = "inspect",

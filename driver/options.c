@@ -1,4 +1,5 @@
 #include "driver/driver.h"
+#include "runtime/base/file.h"
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -69,7 +70,8 @@ static bool store(const struct option_spec *o, const char *value) {
   switch (o->type) {
   case OPTION_FLAG: *(bool *)o->to = true; return true;
   case OPTION_TEXT: *(const char **)o->to = value; return true;
-  case OPTION_FILE: *(const char **)o->to = value; return *value;
+  case OPTION_FILE:
+  case OPTION_OUT: *(const char **)o->to = value; return *value;
   case OPTION_CHOICE: return choose(o, value);
   case OPTION_TEXTS: {
     struct texts *t = o->to;
@@ -97,7 +99,7 @@ static bool store(const struct option_spec *o, const char *value) {
 }
 
 static int bad_value(const struct command *c, const struct option_spec *o, const char *value) {
-  if (o->type == OPTION_FILE) return usage_error(c, "--%s needs a file, not ''", o->name);
+  if (o->type == OPTION_FILE || o->type == OPTION_OUT) return usage_error(c, "--%s needs a file, not ''", o->name);
   if (o->type == OPTION_CHOICE) return usage_error(c, "--%s takes one of %s, not '%s'", o->name, o->arg, value);
   if (o->type == OPTION_TEXTS) return usage_error(c, "--%s can be given %d times at most", o->name, MAX_TEXTS);
   const char *kind = o->type == OPTION_FLOAT ? "number" : "whole number";
@@ -105,6 +107,18 @@ static int bad_value(const struct command *c, const struct option_spec *o, const
     return usage_error(c, "--%s takes a whole number from 0 to 2^64-1, not '%s'", o->name, value);
   if (o->min == 0 && o->max == 0) return usage_error(c, "--%s takes a %s, not '%s'", o->name, kind, value);
   return usage_error(c, "--%s takes a %s from %g to %.12g, not '%s'", o->name, kind, o->min, o->max, value);
+}
+
+static const char *file_of(const struct option_spec *o) { return o->type == OPTION_OUT ? *(const char **)o->to : NULL; }
+
+// What is written last would replace what was written before.
+static int check_files(const struct command *c) {
+  for (const struct option_spec *const *g = c->groups; *g; g++)
+    for (const struct option_spec *a = *g; a->name; a++)
+      for (const struct option_spec *b = *g; b < a; b++)
+        if (file_of(a) && file_of(b) && file_is_same(file_of(a), file_of(b)))
+          return usage_error(c, "--%s and --%s both name the file '%s'", b->name, a->name, file_of(a));
+  return -1;
 }
 
 int options_parse(const struct command *c, int argc, char **argv, struct arguments *args) {
@@ -135,5 +149,5 @@ int options_parse(const struct command *c, int argc, char **argv, struct argumen
     if (!store(o, value)) return bad_value(c, o, value);
   }
   if (args->count < c->min_args) return usage_error(c, "an argument is missing: %s", c->usage);
-  return -1;
+  return check_files(c);
 }

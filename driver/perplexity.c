@@ -17,7 +17,7 @@ static struct command perplexity_command(struct perplexity_options *o) {
       {0, "window", OPTION_INT, &o->window, "N",
        "tokens that are seen at once; default the model's positions, at most 2048", 2, 1e9},
       {0, "stride", OPTION_INT, &o->stride, "N", "tokens from window to window; default half a window", 1, 1e9},
-      {0, "save-base", OPTION_FILE, &o->save, "FILE", "keep this run's distributions there", 0, 0},
+      {0, "save-base", OPTION_OUT, &o->save, "FILE", "keep this run's distributions there", 0, 0},
       {0, "base-top", OPTION_INT, &o->top, "N", "of each token the N largest logits; 0 keeps all; default 256", 0, 1e9},
       {0, "against", OPTION_FILE, &o->against, "FILE", "compare with a saved run; its text is taken when none is given",
        0, 0},
@@ -26,11 +26,10 @@ static struct command perplexity_command(struct perplexity_options *o) {
       {0, "max-kl", OPTION_FLOAT, &o->max_divergence, "X", "exit with 1 when the mean KL divergence is above", 0, 1e30},
       {0, "min-same-top", OPTION_FLOAT, &o->min_same_top, "X",
        "exit with 1 when the share of tokens with the same most probable one is below", 0, 1},
-      {0, "json", OPTION_FILE, &o->json, "FILE", "write every figure there", 0, 0},
+      {0, "json", OPTION_OUT, &o->json, "FILE", "write every figure there", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
-  _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
-  memcpy(own, fresh, sizeof fresh);
+  OPTIONS_FILL(own, fresh);
   groups[0] = own;
   groups[1] = engine_option_table(&o->engine);
   return (struct command){

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const char default_prompt[] = "Write a very long email apologizing to Sarah for the tragic gardening mishap. Explain how it happened.";
-enum { LIKE_TOKENS = 25 }; // of a shape without a tokenizer: about as many as that prompt has
+enum { DEFAULT_TOKENS = 25 }; // where there is no tokenizer: about as many as that prompt has
 
 static struct command profile_command(struct profile_options *o) {
   static struct option_spec own[16];
@@ -20,13 +20,12 @@ static struct command profile_command(struct profile_options *o) {
       {0, "like", OPTION_TEXT, &o->like, "SHAPE", "on vgpu, in place of --model: one layer of this shape (as phi3 synth takes it) stands for all", 0, 0},
       {0, "memory", OPTION_CHOICE, &o->memory, "t4|t4_eff", "vgpu: the T4's memory at 320 GB/s on paper, or at 256; default t4", 0, 0},
       {0, "blocks", OPTION_INT, &o->blocks, "N", "vgpu: blocks of a grid that the model replays at most; default all that memory holds", 0, 1e9},
-      {0, "json", OPTION_FILE, &o->json, "FILE", "write the table there, with all counters, machine, commit and command", 0, 0},
-      {0, "roofline", OPTION_FILE, &o->roofline, "FILE.svg", "draw the kernels under a T4's roofs", 0, 0},
-      {0, "timeline", OPTION_FILE, &o->timeline, "FILE.json", "prefill and first decode step for chrome://tracing and ui.perfetto.dev", 0, 0},
+      {0, "json", OPTION_OUT, &o->json, "FILE", "write the table there, with all counters, machine, commit and command", 0, 0},
+      {0, "roofline", OPTION_OUT, &o->roofline, "FILE.svg", "draw the kernels under a T4's roofs", 0, 0},
+      {0, "timeline", OPTION_OUT, &o->timeline, "FILE.json", "prefill and first decode step for chrome://tracing and ui.perfetto.dev", 0, 0},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
-  _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
-  memcpy(own, fresh, sizeof fresh);
+  OPTIONS_FILL(own, fresh);
   groups[0] = own;
   groups[1] = engine_option_table(&o->engine);
   return (struct command){.name = "profile",
@@ -36,7 +35,7 @@ static struct command profile_command(struct profile_options *o) {
                                      "where there is no GPU) they are estimates for a Tesla T4, from counters, and never measurements.",
                           .groups = groups,
                           .examples = "  phi3 profile\n"
-                                      "  phi3 profile --device vgpu --like phi-3-mini-4k --prompt-tokens 512 --json results/t4-profile.json\n"
+                                      "  phi3 profile --device vgpu --like phi-3-mini-4k --prompt-tokens 512 --memory t4_eff\n"
                                       "  phi3 profile -n 4 --roofline roofline.svg --timeline step.json\n"
                                       "  phi3 profile --device cuda -m phi-3-mini-4k-instruct -p \"Why is the sky blue?\"\n"};
 }
@@ -54,9 +53,7 @@ static int check(const struct command *c, struct profile_options *o) {
   bool text = o->prompt.text || o->prompt.ids;
   if (text && o->prompt_tokens) return usage_error(c, "give either --prompt, --ids or --prompt-tokens");
   if (o->like && o->prompt.text) return usage_error(c, "--like has no tokenizer; give --prompt-tokens or --ids");
-  if (o->like && !text && !o->prompt_tokens) o->prompt_tokens = LIKE_TOKENS;
-  if (!text && !o->prompt_tokens) o->prompt.text = default_prompt;
-  if (!o->prompt_tokens) {
+  if (text) {
     int code = prompt_check(c, &o->prompt);
     if (code >= 0) return code;
   }
@@ -80,6 +77,16 @@ static bool made_up(const struct engine *en, int64_t count, struct ids *out, str
   return true;
 }
 
+// As asked for; else the default text, or as many made-up ids.
+static bool read_prompt(const struct profile *p, struct ids *prompt, struct err *e) {
+  struct prompt_options text = p->options->prompt;
+  int64_t count = p->options->prompt_tokens;
+  bool none = !text.text && !text.ids && !count;
+  if (none && p->engine->tokenizer) text.text = default_prompt;
+  else if (none) count = DEFAULT_TOKENS;
+  return count ? made_up(p->engine, count, prompt, e) : prompt_read(&text, p->engine, prompt, e);
+}
+
 static bool open_all(struct profile *p, struct ids *prompt, struct err *e) {
   const struct profile_options *o = p->options;
   struct engine *en = p->engine;
@@ -87,7 +94,7 @@ static bool open_all(struct profile *p, struct ids *prompt, struct err *e) {
   const struct config *c = &en->model.config;
   if (!o->like) p->layers = c->num_layers;
   p->layers_run = c->num_layers;
-  if (!(o->prompt_tokens ? made_up(en, o->prompt_tokens, prompt, e) : prompt_read(&o->prompt, en, prompt, e))) return false;
+  if (!read_prompt(p, prompt, e)) return false;
   if (prompt->count > c->max_positions - o->steps)
     return err_set(e, "%lld tokens of prompt and %lld steps, but the model has %d positions; give fewer", (long long)prompt->count, (long long)o->steps, c->max_positions);
   p->prompt_tokens = prompt->count;

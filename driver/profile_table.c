@@ -108,7 +108,7 @@ static void print_legend(const struct profile *p) {
 }
 
 void profile_print(const struct profile *p, const struct profile_rows *r) {
-  printf("Model    %s: %d layers, hidden size %d\nDevice   %s%s\n", p->engine->model.path, p->layers, p->engine->model.config.hidden_size, p->device, p->estimate ? ", virtual" : "");
+  printf("Model    %s: %d layer%s, hidden size %d\nDevice   %s%s\n", p->engine->model.path, p->layers, p->layers == 1 ? "" : "s", p->engine->model.config.hidden_size, p->device, p->estimate ? ", virtual" : "");
   for (int decode = 0; decode < 2; decode++) {
     struct profile_row t = profile_total(r, decode);
     if (t.launches <= 0) continue;

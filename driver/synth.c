@@ -45,8 +45,7 @@ static struct command synth_command(struct synth_options *o) {
       {'t', "threads", OPTION_INT, &o->threads, "N", "processor threads; default one for each processor", 1, 256},
       {0, NULL, OPTION_FLAG, NULL, NULL, NULL, 0, 0},
   };
-  _Static_assert(sizeof fresh <= sizeof own, "the table holds all options");
-  memcpy(own, fresh, sizeof fresh);
+  OPTIONS_FILL(own, fresh);
   groups[0] = own;
   return (struct command){
       .name = "synth",
@@ -82,8 +81,8 @@ static bool parse_size(const char *text, int64_t *out) {
 static void print_result(const struct synth_options *o, const struct config *c, const char *out,
                          const struct synth_result *r) {
   char bytes[TEXT_QUANTITY], seconds[TEXT_QUANTITY], rate[TEXT_QUANTITY];
-  printf("%s: the shape of %s, %d layers of width %d, %.4g M parameters, %s in %d file%s; %s, %s/s\n", out, o->like,
-         c->num_layers, c->hidden_size, 1e-6 * (double)r->parameters, text_bytes(r->bytes, bytes), r->files,
+  printf("%s: the shape of %s, %d layer%s of width %d, %.4g M parameters, %s in %d file%s; %s, %s/s\n", out, o->like,
+         c->num_layers, c->num_layers == 1 ? "" : "s", c->hidden_size, 1e-6 * (double)r->parameters, text_bytes(r->bytes, bytes), r->files,
          r->files == 1 ? "" : "s", text_seconds(r->seconds, seconds),
          text_bytes((int64_t)((double)r->bytes / r->seconds), rate));
 }

@@ -20,6 +20,7 @@ enum {
   PHI3_SPAN_KEYS = 256,  // keys of one partial softmax; spans are merged in ascending order
   PHI3_MAX_HEAD_DIM = 128,
   PHI3_DECODE_ROWS = 16, // rows at most of the decode kernels
+  PHI3_LINEAR_ROWS = 128, // rows, and packed rows of the weights, of a whole block of the linear_* kernels; 256 threads
 };
 
 // fp16 weights [rows, k] in the order in which mma.m16n8k8 reads them as operand A: halfs [tiles][groups][2][32
@@ -72,6 +73,9 @@ struct phi3_linear {
   int32_t rope_positions, rotary_half;
   int32_t head_dim, kv_heads;
   struct phi3_cache cache;
+  // linear_*: blocks of the grid that compute a whole PHI3_LINEAR_ROWS x PHI3_LINEAR_ROWS of the output; behind them two
+  // share one, so that a last wave that is less than half full takes half of the time. Bits do not depend on it.
+  int32_t whole_blocks;
   // decode kernels with the norm fused in: x is not read but made from the residual stream
   PHI3_PTR(const float) residual; // fp32 [rows, hidden]
   PHI3_PTR(const float) gain;     // fp32 [hidden]

@@ -9,7 +9,8 @@ int64_t logits_find_bad(const float *x, int64_t n) {
 
 double logits_log_sum(const float *x, int64_t n) {
   double most = -INFINITY, sum = 0;
-  for (int64_t i = 0; i < n; i++) most = fmax(most, (double)x[i]);
+  for (int64_t i = 0; i < n; i++)
+    if (x[i] > most) most = x[i]; // not fmax: its reduction from float crashes gcc 12 for aarch64
   if (most == -INFINITY) return most;
   for (int64_t i = 0; i < n; i++) sum += exp((double)x[i] - most);
   return most + log(sum);

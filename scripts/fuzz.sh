@@ -66,6 +66,12 @@ max_len() {
 }
 
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1} UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+interrupted=72 # libFuzzer's code after Ctrl-C
+stop() {
+  echo "fuzz: $name: interrupted" >&2
+  exit 130
+}
+trap stop INT TERM
 found=0
 for name in "${targets[@]}"; do
   grown=build-fuzz/corpus/$name
@@ -79,8 +85,11 @@ for name in "${targets[@]}"; do
     echo "$name: $(find "tests/fuzz/corpus/$name" -type f | wc -l) inputs, $(du -sb "tests/fuzz/corpus/$name" | cut -f1) bytes"
     continue
   fi
-  if "${fuzzer[@]}" "${limit[@]}" "-dict=tests/fuzz/$name.dict" -print_final_stats=1 "-artifact_prefix=build-fuzz/finds/$name-" \
-      "$grown" "tests/fuzz/corpus/$name" >"$log" 2>&1; then
+  code=0
+  "${fuzzer[@]}" "${limit[@]}" "-dict=tests/fuzz/$name.dict" -print_final_stats=1 "-artifact_prefix=build-fuzz/finds/$name-" \
+      "$grown" "tests/fuzz/corpus/$name" >"$log" 2>&1 || code=$?
+  [ "$code" -ne $interrupted ] || stop
+  if [ "$code" -eq 0 ]; then
     echo "$name: $(sed -n 's/stat::number_of_executed_units: *//p' "$log") executions, $(find "$grown" -type f | wc -l) new inputs, no find"
   else
     found=1

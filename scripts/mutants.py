@@ -4,8 +4,9 @@ scripts/mutants.json: the text that is replaced (it stands in its file exactly o
 tests (a regular expression for ctest -R) that are run. They are made in a copy of the working tree; a mutant that does not apply or does
 not compile is an error, one that no test catches fails the script, and the unbroken tree must pass the same tests first.
 Writes results/mutants.json and results/mutants.md when all mutants were run.
-Usage: scripts/mutants.py [--check] [--list] [--resume] [NAME...]
+Usage: scripts/mutants.py [--check] [--list] [--resume] [--jobs N] [NAME...]
   --check   does every mutant apply? Builds nothing
+  --jobs N  so many mutants at a time, each in a tree of its own; default: one a processor
   --resume  leaves out what an earlier run caught, where mutant and file are still the same; with NAMEs, all that it caught but those.
             The results have the commit of each run"""
 import argparse
@@ -16,14 +17,14 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build-mutants"
-TREE, STATE = WORK / "tree", WORK / "state.json"
-BUILD = TREE / "build"
+STATE = WORK / "state.json"
 LEAST = 30  # mutants that the table must have
 TEST_SECONDS = 600  # of the unbroken tree's tests; a mutant has three times what those took, and a minute
 
@@ -54,82 +55,126 @@ def read_table():
     return table
 
 
-def copy_tree():
-    """The files that git knows or would take, as they are now; unchanged ones keep their times, so that the build goes on where it was."""
-    files = [f for f in git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0") if f and (ROOT / f).is_file()]
-    for f in files:
-        data, to = (ROOT / f).read_bytes(), TREE / f
-        if not to.exists() or to.read_bytes() != data:
-            to.parent.mkdir(parents=True, exist_ok=True)
-            to.write_bytes(data)
-            shutil.copymode(ROOT / f, to)
-    for old in TREE.rglob("*"):
-        if old.is_file() and BUILD not in old.parents and str(old.relative_to(TREE)) not in files:
-            old.unlink()
+class Lane:
+    """A copy of the tree with a build of its own, in which one mutant at a time is made."""
+
+    def __init__(self, index):
+        self.tree = WORK / f"tree-{index}"
+        self.build, self.report = self.tree / "build", WORK / f"junit-{index}.xml"
+        self.targets = {}  # what a test runs: programs, and libraries that it is told of
+        self.env = dict(os.environ)
+        if shutil.which("ccache"):  # the lanes share what they compile, and the text that stands there again costs nothing
+            self.env.update(CMAKE_C_COMPILER_LAUNCHER="ccache", CCACHE_BASEDIR=str(self.tree), CCACHE_NOHASHDIR="1")
+
+    def run(self, *command, **more):
+        return subprocess.run(command, capture_output=True, text=True, env=dict(self.env, **more))
+
+    def copy_tree(self):
+        """The files that git knows or would take, as they are now; unchanged ones keep their times, so that the build goes on where it was."""
+        files = [f for f in git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0") if f and (ROOT / f).is_file()]
+        for f in files:
+            data, to = (ROOT / f).read_bytes(), self.tree / f
+            if not to.exists() or to.read_bytes() != data:
+                to.parent.mkdir(parents=True, exist_ok=True)
+                to.write_bytes(data)
+                shutil.copymode(ROOT / f, to)
+        for old in self.tree.rglob("*"):
+            if old.is_file() and self.build not in old.parents and str(old.relative_to(self.tree)) not in files:
+                old.unlink()
+
+    def prepare(self):
+        self.copy_tree()
+        p = self.run("cmake", "--preset", "release", "-S", str(self.tree), "-B", str(self.build), "-DPHI3_WERROR=OFF")  # a mutant may leave something unused
+        if p.returncode == 0:
+            p = self.run("cmake", "--build", str(self.build))
+        if p.returncode:
+            stop(f"the unbroken tree does not build:\n{(p.stdout + p.stderr)[-3000:]}")
+        rules = set(re.findall(r"^build ([^: ]+)[: ]", (self.build / "build.ninja").read_text(), re.M))
+        for t in json.loads(self.run("ctest", "--test-dir", str(self.build), "--show-only=json-v1").stdout)["tests"]:
+            words = t["command"] + [v for p in t["properties"] if p["name"] == "ENVIRONMENT" for v in p["value"]]
+            built = {word.removeprefix(str(self.build) + "/") for line in words for word in re.split("[=:,]", line)}
+            self.targets[t["name"]] = (built | {"libvgpu.so"}) & rules  # that phi3 finds by itself
+
+    def make(self, regex):
+        """Builds what the tests run. None, or what the compiler said."""
+        targets = sorted(set().union(*(files for name, files in self.targets.items() if re.search(regex, name))))
+        p = self.run("cmake", "--build", str(self.build), "--target", *targets)
+        return None if p.returncode == 0 else (p.stdout + p.stderr)[-3000:]
+
+    def test(self, m, seconds):
+        """The tests that failed, with their cases: {"sampler": ["top_p"]}; and the seconds it took."""
+        start = time.monotonic()
+        self.report.unlink(missing_ok=True)
+        p = self.run("ctest", "--test-dir", str(self.build), "-R", m["tests"], "--no-tests=error", "--timeout", str(int(seconds)), "--output-junit",
+                     str(self.report), PHI3_TEST_SEED="1", **m.get("environment", {}))
+        if not self.report.exists():
+            stop(f"{m['name']}: ctest ran nothing: {p.stdout[-500:]}{p.stderr[-500:]}")
+        failed = {}
+        for case in xml.parse(self.report).getroot().iter("testcase"):
+            if case.get("status") != "fail":
+                continue
+            out = "".join(case.find("system-out").itertext()) if case.find("system-out") is not None else ""
+            cases = set(re.findall(r"^\[  FAILED  \] (?:\S*: )?(\w+)\s*$", out, re.M)) - {"tests"}
+            cases |= set(re.findall(r"^(?:FAIL|ERROR): (test_\w+) \(", out, re.M))  # of Python's tests
+            why = "".join(f.get("message", "") for f in case.iter("failure"))
+            failed[case.get("name")] = sorted(cases) or (["does not end"] if "imeout" in why else [])
+        return failed, time.monotonic() - start
+
+    def mutate(self, m, usual):
+        """Makes the mutant and tests it: what caught it, or why it could not be tested."""
+        path = self.tree / m["file"]
+        good = path.read_text()
+        try:
+            path.write_text(good.replace(m["find"], m["replace"]))
+            said = self.make(m["tests"])
+            if said:
+                return {"error": said, "caught_by": {}}
+            failed, took = self.test(m, 3 * usual + 60)
+        finally:
+            path.write_text(good)
+        return {"caught_by": failed, "seconds": round(took, 1)}
 
 
-def test_names(regex):
-    out = subprocess.run(["ctest", "--test-dir", str(BUILD), "-N", "-R", regex], check=True, capture_output=True, text=True).stdout
-    return re.findall(r"Test +#\d+: (\S+)", out)
+def share(lanes, work, do):
+    """do(lane, item) for each of the work, by all lanes at a time; they go through it side by side."""
+    left, failures = list(reversed(work)), []
+
+    def walk(lane):
+        try:
+            while not failures:
+                try:
+                    item = left.pop()
+                except IndexError:
+                    return
+                do(lane, item)
+        except BaseException as e:  # also of stop(): the others end with the mutant that they are at
+            failures.append(e)
+
+    threads = [threading.Thread(target=walk, args=(lane,)) for lane in lanes]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if failures:
+        raise failures[0]
 
 
-def build(tests):
-    """Builds what the tests need. None, or what the compiler said."""
-    rules = (BUILD / "build.ninja").read_text()
-    targets = {"phi3"} | {f"test_{name}" for name in tests if f"\nbuild test_{name}:" in rules}
-    if "\nbuild libvgpu.so:" in rules:
-        targets.add("vgpu")
-    p = subprocess.run(["cmake", "--build", str(BUILD), "--target", *sorted(targets)], capture_output=True, text=True)
-    return None if p.returncode == 0 else (p.stdout + p.stderr)[-3000:]
+def key_of(m):
+    return json.dumps([m["tests"], m.get("environment", {})])
 
 
-def run_tests(m, seconds):
-    """The tests that failed, with their cases: {"sampler": ["top_p"]}; and the seconds it took."""
-    report, start = WORK / "junit.xml", time.monotonic()
-    report.unlink(missing_ok=True)
-    env = dict(os.environ, PHI3_TEST_SEED="1", **m.get("environment", {}))
-    p = subprocess.run(["ctest", "--test-dir", str(BUILD), "-R", m["tests"], "--no-tests=error", "--timeout", str(int(seconds)), "--output-junit",
-                        str(report)], capture_output=True, text=True, env=env)
-    if not report.exists():
-        stop(f"{m['name']}: ctest ran nothing: {p.stdout[-500:]}{p.stderr[-500:]}")
-    failed = {}
-    for case in xml.parse(report).getroot().iter("testcase"):
-        if case.get("status") != "fail":
-            continue
-        out = "".join(case.find("system-out").itertext()) if case.find("system-out") is not None else ""
-        cases = sorted(set(re.findall(r"^\[  FAILED  \] (?:\S*: )?(\w+)\s*$", out, re.M)) - {"tests"})
-        why = "".join(f.get("message", "") for f in case.iter("failure"))
-        failed[case.get("name")] = cases or (["does not end"] if "imeout" in why else [])
-    return failed, time.monotonic() - start
-
-
-def baseline(table):
+def baseline(lanes, table):
     """The unbroken tree passes every set of tests that is used; seconds of each."""
     seconds = {}
-    for m in table:
-        key = json.dumps([m["tests"], m.get("environment", {})])
-        if key in seconds:
-            continue
-        failed, seconds[key] = run_tests(m, TEST_SECONDS)
+
+    def measure(lane, m):
+        failed, seconds[key_of(m)] = lane.test(m, TEST_SECONDS)
         if failed:
             stop(f"the unbroken tree fails: {failed}")
+
+    share(lanes, list({key_of(m): m for m in table}.values()), measure)
     print(f"the unbroken tree passes {len(seconds)} sets of tests in {sum(seconds.values()):.0f} s", flush=True)
     return seconds
-
-
-def run_mutant(m, seconds):
-    path = TREE / m["file"]
-    good = path.read_text()
-    try:
-        path.write_text(good.replace(m["find"], m["replace"]))
-        said = build(test_names(m["tests"]))
-        if said:
-            return {"error": said, "caught_by": {}}
-        usual = seconds[json.dumps([m["tests"], m.get("environment", {})])]
-        failed, took = run_tests(m, 3 * usual + 60)
-    finally:
-        path.write_text(good)
-    return {"caught_by": failed, "seconds": round(took, 1)}
 
 
 def caught_text(failed):
@@ -159,6 +204,7 @@ def main():
     ap = argparse.ArgumentParser(usage=__doc__.split("Usage: ")[1], add_help=True)
     for flag in "--check", "--list", "--resume":
         ap.add_argument(flag, action="store_true")
+    ap.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     ap.add_argument("names", nargs="*")
     args = ap.parse_args()
     table = read_table()
@@ -182,18 +228,22 @@ def main():
             found[m["name"]] = old["result"]
     todo = [m for m in table if m["name"] not in found and (not args.names or m["name"] in args.names)]
     if todo:
-        copy_tree()
-        subprocess.run(["cmake", "--preset", "release"], cwd=TREE, check=True, stdout=subprocess.DEVNULL)
-        said = build({t for m in todo for t in test_names(m["tests"])})
-        if said:
-            stop(f"the unbroken tree does not build:\n{said}")
-        seconds = baseline(todo)
-    for i, m in enumerate(todo):
-        file = digest(m)
-        found[m["name"]] = result = dict(run_mutant(m, seconds), commit=commit)
-        state[m["name"]] = {"mutant": m, "file": file, "result": result}
-        STATE.write_text(json.dumps(state))
-        print(f"{i + 1}/{len(todo)} {m['name']}: {result.get('error') or caught_text(result['caught_by']) or 'SURVIVES'}", flush=True)
+        lanes, begun, lock = [Lane(i) for i in range(min(max(args.jobs, 1), len(todo)))], time.monotonic(), threading.Lock()
+        for lane in lanes:
+            lane.prepare()
+        seconds = baseline(lanes, todo)
+
+        def try_mutant(lane, m):
+            file = digest(m)
+            result = dict(lane.mutate(m, seconds[key_of(m)]), commit=commit)
+            with lock:
+                found[m["name"]] = result
+                state[m["name"]] = {"mutant": m, "file": file, "result": result}
+                STATE.write_text(json.dumps(state))
+                print(f"{m['name']}: {result.get('error') or caught_text(result['caught_by']) or 'SURVIVES'}", flush=True)
+
+        share(lanes, todo, try_mutant)
+        print(f"{len(todo)} mutants, {len(lanes)} at a time: {(time.monotonic() - begun) / 60:.1f} minutes", flush=True)
     broken = [name for name, r in found.items() if r.get("error")]
     if broken:
         stop(f"{len(broken)} mutants do not build, so nothing is written: {', '.join(broken)}; give them other texts")

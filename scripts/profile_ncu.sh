@@ -3,6 +3,8 @@
 # Usage: scripts/profile_ncu.sh [options] [-- COMMAND...]      --help shows the options
 set -euo pipefail
 cd "$(dirname "$0")/.."
+self=profile_ncu
+. scripts/profile_common.sh
 
 help() {
   cat <<'TEXT'
@@ -34,11 +36,6 @@ Examples:
   scripts/profile_ncu.sh --set full -o gate_up -- build/kernel_bench --device cuda --benchmark_filter=gate_up/rows:512/
   scripts/profile_ncu.sh --print --phase prefill --operation attention
 TEXT
-}
-
-fail() { # exit code, sentence
-  echo "profile_ncu: $2" >&2
-  exit "$1"
 }
 
 tokens=64 set=speed kernel= phase= range= operation= skip=0 count=20 model=nano boost=no out= print=no command=()
@@ -80,15 +77,7 @@ else
   ncu+=(--metrics gpu__time_duration.sum,dram__bytes_read.sum,dram__bytes_write.sum)
 fi
 [ -z "$kernel" ] || ncu+=(--kernel-name "regex:$kernel")
-# Ranges nest: step > layer > operation; see runtime/gpu/gpu.h.
-[ -z "$phase" ] || [ -z "$range" ] || fail 2 "give either --phase or --range"
-[ -z "$phase" ] || [ ${#command[@]} -eq 0 ] || fail 2 "--phase knows the default command alone; give --range with your own"
-case $phase in
-  '') ;;
-  prefill) range="prefill $tokens" ;;
-  decode) range="decode 1" ;;
-  *) fail 2 "--phase takes prefill or decode, not '$phase'" ;;
-esac
+take_phase
 case $operation in
   '') [ -z "$range" ] || ncu+=(--nvtx-include "$range/") ;;
   attention_in | attention | attention_out | mlp_in | mlp_out | logits)
@@ -109,9 +98,7 @@ if [ "$print" = yes ]; then
   echo
   exit 0
 fi
-command -v ncu >/dev/null || fail 1 "there is no ncu; install Nsight Compute (part of the CUDA toolkit), or see the command with --print"
-[ -e /dev/nvidiactl ] || [ -e /dev/dxg ] || fail 1 "there is no NVIDIA GPU here; phi3 profile --device vgpu estimates the same counters without one"
-[ -x "${command[0]}" ] || command -v "${command[0]}" >/dev/null || fail 1 "${command[0]} is not there; build it with scripts/build.sh release"
+need ncu "Nsight Compute (part of the CUDA toolkit)" "phi3 profile --device vgpu estimates the same counters without one"
 if ! "${ncu[@]}" "${command[@]}"; then
   fail 1 "ncu failed; if it says ERR_NVGPUCTRPERM, counters are for root alone: run it with sudo, or load the driver with NVreg_RestrictProfilingToAdminUsers=0"
 fi

@@ -3,6 +3,8 @@
 # Usage: scripts/profile_nsys.sh [options] [-- COMMAND...]      --help shows the options
 set -euo pipefail
 cd "$(dirname "$0")/.."
+self=profile_nsys
+. scripts/profile_common.sh
 
 help() {
   cat <<'TEXT'
@@ -22,14 +24,9 @@ Options:
 
 Examples:
   scripts/profile_nsys.sh -m phi-3-mini-4k-instruct --phase decode
-  scripts/profile_nsys.sh -o batch --range "decode 4" -- build/phi3 bench --device cuda --batch 4
+  scripts/profile_nsys.sh -o batch --range "decode 4" -- build/phi3 bench --device cuda --batches 4
   scripts/profile_nsys.sh --print --kernel attention
 TEXT
-}
-
-fail() { # exit code, sentence
-  echo "profile_nsys: $2" >&2
-  exit "$1"
 }
 
 tokens=64 phase= range= kernel= model=nano out=phi3 print=no command=()
@@ -46,14 +43,7 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
-[ -z "$phase" ] || [ -z "$range" ] || fail 2 "give either --phase or --range"
-[ -z "$phase" ] || [ ${#command[@]} -eq 0 ] || fail 2 "--phase knows the default command alone; give --range with your own"
-case $phase in
-  '') ;;
-  prefill) range="prefill $tokens" ;;
-  decode) range="decode 1" ;;
-  *) fail 2 "--phase takes prefill or decode, not '$phase'" ;;
-esac
+take_phase
 [ ${#command[@]} -gt 0 ] || command=(build/phi3 generate --device cuda -m "$model" --ids "$(seq -s ' ' 1 $tokens)" -n 32 --ignore-end)
 
 # A decode step is one graph: without --cuda-graph-trace=node its kernels are one bar.
@@ -67,9 +57,7 @@ if [ "$print" = yes ]; then
   printf '%q ' "${tables[@]}" && echo
   exit 0
 fi
-command -v nsys >/dev/null || fail 1 "there is no nsys; install Nsight Systems (Debian's and Ubuntu's package of NVIDIA's: nsight-systems), or see the commands with --print"
-[ -e /dev/nvidiactl ] || [ -e /dev/dxg ] || fail 1 "there is no NVIDIA GPU here; phi3 profile --device vgpu --timeline FILE estimates a timeline without one"
-[ -x "${command[0]}" ] || command -v "${command[0]}" >/dev/null || fail 1 "${command[0]} is not there; build it with scripts/build.sh release"
+need nsys "Nsight Systems (Debian's and Ubuntu's package of NVIDIA's: nsight-systems)" "phi3 profile --device vgpu --timeline FILE estimates a timeline without one"
 "${record[@]}" || fail 1 "nsys failed; what it said stands above"
 if [ -n "$kernel" ]; then "${tables[@]}" | grep -E -e "$kernel|Total Time|^ *-|^ \*\*" || fail 1 "no line of the tables holds '$kernel'"
 else "${tables[@]}"; fi

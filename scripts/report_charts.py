@@ -3,7 +3,7 @@
 import math
 
 import report_svg as svg
-from report_data import NOTEBOOKS, OPERATION_NAMES, digits, is_notebook_experiment, kernel_rows, lengths, main_roof, seconds_text, steps, times
+from report_data import NOTEBOOKS, OPERATION_NAMES, digits, is_notebook_experiment, kernel_rows, layer_rows, lengths, main_roof, seconds_text, steps, times
 
 CACHED, UNCACHED = "c0", "c1"
 FAMILIES = [("decode", "c0"), ("linear", "c1"), ("attention_prefill", "c2"), ("attention", "c3"), ("sample", "c4"), ("", "c5")]
@@ -32,12 +32,14 @@ def experiment(data):
         most = max(most, NOTEBOOKS["uncached"][0] + NOTEBOOKS["uncached"][1])
     c = svg.Chart((0, point["new_tokens"] * (1.2 if with_hf else 1.02)), (0, most * 1.08), "new tokens", "seconds", legend_rows=2 if with_hf else 1)
     how = "estimate" if data.get("estimate") else "measured"
+    ends = [c.py(curve(point[k])[-1][1]) for k in ("cached", "uncached") if point[k]]
+    close = len(ends) == 2 and ends[0] - ends[1] < 16  # two texts above the ends would lie one over the other
     for kind, color in (("cached", CACHED), ("uncached", UNCACHED)):
         if not point[kind]:
             continue
         points = curve(point[kind])
         c.line(points, color, f"{kind} ({how})" if with_hf else kind)
-        c.note(*points[-1], seconds_text(points[-1][1]), color, anchor="end", dx=-6, dy=-6)
+        c.note(*points[-1], seconds_text(points[-1][1]), color, anchor="end", dx=-6, dy=16 if close and kind == "cached" else -6)
     if with_hf:
         for kind, color in (("cached", CACHED), ("uncached", UNCACHED)):
             mean, sd = NOTEBOOKS[kind]
@@ -97,6 +99,22 @@ def token(estimate, phase):
     return svg.stacked_bar(parts, "shares of a step's time")
 
 
+def phase(data):
+    """Each kernel's share of a profile's phase, in the order of the schedule."""
+    bars = [(f"{OPERATION_NAMES[r['operation']]}: {r['kernel'].removeprefix('phi3_')}", 100 * r["share"], f"{100 * r['share']:.1f} %, {seconds_text(r['us'] * 1e-6)}", family(r["kernel"])[1])
+            for r in data["rows"]]
+    most = 10 * math.ceil(max(b[1] for b in bars) / 10)
+    return svg.horizontal_bars(bars, "share of the step's time that each kernel takes", most, "", label_width=256)
+
+
+def layer(profile, data):
+    """The kernels of one layer, one behind the other."""
+    rows = layer_rows(profile, data)
+    total = sum(r["us"] for r in rows)
+    parts = [(f"{r['kernel'].removeprefix('phi3_')}, {seconds_text(1e-6 * r['us'] / profile['shape']['layers'])}", r["us"] / total, list(svg.PALETTE)[i % 8]) for i, r in enumerate(rows)]
+    return svg.stacked_bar(parts, "the kernels of one layer, in their order, by their time") if rows else None
+
+
 def roofline(kernels):
     rows = [r for r in kernel_rows(kernels) if r["operations"] > 0]
     if not rows:
@@ -120,11 +138,12 @@ def roofline(kernels):
     return c.svg("roofline: TFLOP/s of each kernel against its operations for each byte")
 
 
-def shares(kernels):
+def shares(kernels, cases=None):
+    """The share of the roof of these cases; of all without."""
     roof = main_roof(kernels)
-    rows = sorted(kernel_rows(kernels), key=lambda r: -r["shares"].get(roof, 0))
-    bars = [(r["case"].removeprefix("phi3_"), 100 * r["shares"].get(roof, 0), f"{100 * r['shares'].get(roof, 0):.0f} %", family(r["kernel"])[1]) for r in rows]
-    return svg.horizontal_bars(bars, "share of the roof that each kernel reaches") if bars else None
+    rows = sorted((r for r in kernel_rows(kernels) if cases is None or r["case"] in cases), key=lambda r: -r["shares"].get(roof, 0))
+    bars = [(r["case"].removeprefix("phi3_").replace("sequences:", "seq:"), 100 * r["shares"].get(roof, 0), f"{100 * r['shares'].get(roof, 0):.0f} %", family(r["kernel"])[1]) for r in rows]
+    return svg.horizontal_bars(bars, "share of the roof that each kernel reaches", label_width=256) if bars else None
 
 
 def operation_shares(estimate, bytes_per_second):

@@ -30,7 +30,7 @@ class Results:
 
     def __init__(self, folder=RESULTS):
         self.folder = folder
-        self.benches, self.estimates, self.roofs, self.transformers, self.kernels = {}, {}, {}, {}, {}
+        self.benches, self.estimates, self.roofs, self.transformers, self.kernels, self.profiles = {}, {}, {}, {}, {}, {}
         for path in sorted(glob.glob(os.path.join(folder, "*.json"))):
             self.add(os.path.basename(path)[:-5], self.read(path))
         self.accuracy = {os.path.basename(p)[:-5]: self.read(p) for p in sorted(glob.glob(os.path.join(folder, "accuracy", "*.json")))}
@@ -53,6 +53,8 @@ class Results:
             return
         if data.get("format") == "phi3-kernels 1":
             self.kernels[name] = data
+        elif data.get("format") == "phi3-profile 1":
+            self.profiles[name] = data
         elif "ratio_of_phi3_to" in data:
             self.transformers[name] = data
         elif "roof" in data and "ceilings" in data:
@@ -169,6 +171,19 @@ def kernel_rows(kernels):
             }
         )
     return rows
+
+
+def phase_text(profile, phase):
+    """What a phase of a profile is: the prefill, or the decode step (the mean of several)."""
+    if phase["phase"] == "prefill":
+        return f"The pass over {phase['tokens']} tokens of prompt"
+    at, steps_run = profile["prompt_tokens"] + 1, phase["steps"]
+    return f"A token with the cache, at {at} tokens" if steps_run == 1 else f"A token with the cache, mean of {steps_run}, at {at} to {at + steps_run - 1} tokens"
+
+
+def layer_rows(profile, phase):
+    """The rows of a phase that every layer has."""
+    return [r for r in phase["rows"] if r["launches"] >= profile["shape"]["layers"] and r["operation"] not in ("embed", "logits", "pick")]
 
 
 def main_roof(kernels):

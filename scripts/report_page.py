@@ -5,7 +5,7 @@ import re
 import report_charts as charts
 import report_svg as svg
 import report_text as text
-from report_data import NOTEBOOKS, batches, digits, is_notebook_experiment, is_phi3_mini, kernel_rows, main_roof, origin, seconds_text, steps, times, timing_text, title
+from report_data import NOTEBOOKS, batches, digits, is_notebook_experiment, is_phi3_mini, kernel_rows, main_roof, origin, phase_text, seconds_text, steps, times, timing_text, title
 
 CSS = """
 *{box-sizing:border-box}html{color-scheme:light dark}
@@ -97,8 +97,11 @@ def kernels_section(r):
             near = sum(1 for row in rows if row["shares"].get(roof, 0) >= 0.8)
             out.append(f"<p>{near} of {len(rows)} cases reach 80 % or more of the roof that cards are seen to have. The share is of the time that the kernel's bytes and operations need at least; "
                        "what is bound by latency has too little work to fill the card.</p>")
-        out.append(figures(("Roofline (point at a dot for its case)", charts.roofline(data)), (f"Share of the roof ({roof})", charts.shares(data))))
-        out.append(table(*text.kernel_table(data)) + source(data))
+        model = [row["case"] for row in rows if row["case"] in text.README_KERNELS]
+        some = charts.shares(data, model or None)
+        out.append(figures(("Roofline (point at a dot for its case)", charts.roofline(data)), (f"Share of the roof ({roof})" + (", what the model consists of" if model else ""), some)))
+        every = f"<details><summary>all {len(rows)} cases: share of the roof, times, counters</summary>"
+        out.append(every + figures((f"Share of the roof ({roof})", charts.shares(data) if model else None)) + table(*text.kernel_table(data)) + "</details>" + source(data))
     for data in r.estimates.values():
         if is_phi3_mini(data):
             speed = data["card"]["memory_bytes_per_second"]
@@ -119,7 +122,20 @@ def token_section(r):
             pairs.append((f"{caption}: {seconds_text(total)}", charts.token(data, phase)))
         out.append(figures(*pairs) + table(*text.step_table(data, "decode")))
         out.append("<details><summary>the prompt's pass, operation by operation</summary>" + table(*text.step_table(data, "prefill")) + "</details>" + source(data))
-    return "".join(out)
+    if not r.profiles:
+        out.append(missing("The profile, kernel by kernel, is not here yet.", "scripts/results.sh profile"))
+    return "".join(out + [profile(name, data) for name, data in r.profiles.items()])
+
+
+def profile(name, data):
+    """Kernel by kernel: of each phase the shares, a layer in its order, and the table."""
+    out = [f"<h3>Kernel by kernel: {words(text.profile_words(data))} {tag(data['kind'] == 'estimate')}</h3>"]
+    for phase in reversed(data["phases"]):
+        out.append(figures((f"{phase_text(data, phase)}: {seconds_text(phase['us'] * 1e-6)}", charts.phase(phase)), ("One of its layers, kernel after kernel", charts.layer(data, phase))))
+        out.append("<details><summary>bound, counters and ceilings of these kernels</summary>" + table(*text.profile_table(phase)) + "</details>")
+    out.append(f'<p class="small soft">{words(text.PROFILE_NOTE)} The same step as a timeline for <code>ui.perfetto.dev</code>: add <code>--timeline step.json</code> to the command below; '
+               "<code>--roofline FILE.svg</code> draws its kernels under the roofs.</p>")
+    return "".join(out) + source(data)
 
 
 def cache_section(r):

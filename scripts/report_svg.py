@@ -39,6 +39,8 @@ def esc(text):
 
 
 def plain(v):
+    if v >= 10000 and v % 100 == 0:
+        return f"{v / 1000:g}k"
     return f"{v:,.0f}".replace(",", "\u2009") if v >= 1000 else f"{v:g}"
 
 
@@ -150,10 +152,12 @@ def picture(svg):
     return f'{head}><style>{STYLE}</style><rect width="100%" height="100%" fill="var(--paper)"/>{rest}\n'
 
 
-def horizontal_bars(rows, description, most=100, unit="%", width=480):
-    """rows: (label, value, text, colour)."""
-    height, label_width = 22 * len(rows) + 26, 196
+def horizontal_bars(rows, description, most=100, unit="%", width=480, label_width=196):
+    """rows: (label, value, text, colour). The text stands beside the bar; room for it is kept behind the longest."""
+    height = 22 * len(rows) + 26
     room = width - label_width - 58
+    reach = max((room * min(v, most) / most + 6.5 * len(t) for _, v, t, _ in rows), default=0)
+    room = max(60, room - max(0, reach - room - 53))
     out = []
     for mark in (0, 25, 50, 75, 100) if most == 100 else ticks_linear(0, most):
         x = label_width + room * mark / most
@@ -161,7 +165,7 @@ def horizontal_bars(rows, description, most=100, unit="%", width=480):
         out.append(f'<text class="soft small" text-anchor="middle" x="{x:.1f}" y="{height - 5}">{plain(mark)}{" " + unit if unit else ""}</text>')
     for i, (label, value, text, color) in enumerate(rows):
         y = 22 * i + 6
-        fits = int((label_width - 10) / 7)  # wide letters too
+        fits = int((label_width - 10) / 6.15)
         short = label if len(label) <= fits else label[: fits - 1] + "…"
         out.append(f'<text class="small" text-anchor="end" x="{label_width - 6}" y="{y + 12}">{esc(short)}<title>{esc(label)}</title></text>')
         out.append(f'<rect class="f-{color}" x="{label_width}" y="{y}" width="{max(1, room * min(value, most) / most):.1f}" height="16" rx="2"><title>{esc(label)}: {esc(text)}</title></rect>')

@@ -2,12 +2,13 @@
 
 import os
 
-from report_data import (NOTEBOOKS, OPERATION_NAMES, batches, digits, is_notebook_experiment, kernel_rows, lengths, main_roof, origin, seconds_text, spread, steps, timing_text,
-                         times)
+from report_data import (NOTEBOOKS, OPERATION_NAMES, batches, digits, is_notebook_experiment, kernel_rows, lengths, main_roof, origin, phase_text, seconds_text, spread, steps,
+                         timing_text, times)
 
 ESTIMATE_NOTE = (
     "**Estimates** of a Tesla T4 by the virtual GPU, none a measurement: the kernels of one layer run on its cycle-approximate model of the card at boost clock, and the schedule's "
-    "counts make the whole. Memory at 256 GB/s, what cards are seen to read (at the 320 GB/s on paper in brackets). A card's power cap, copies and the host's time are not in them."
+    "counts make the whole. Memory at 256 GB/s, what cards are seen to read (at the 320 GB/s on paper in brackets). A card's power cap, copies and the host's time are not in them. "
+    "Of a projection's blocks some whole waves are replayed, which comes within 1.5 % of all (`runtime/vgpu/README.md`)."
 )
 
 
@@ -107,6 +108,33 @@ def kernel_table(kernels):
     return head + (["ideal sectors", "conflicts", "occupancy", *KERNEL_LIMITS] if counted else []), rows
 
 
+PROFILE_NOTE = (
+    "Times of a step's launches of all layers, each launch's overhead not among them. GB/s and TFLOP/s are of the least bytes and operations that the shape asks for; the last columns are the time at each ceiling "
+    "alone over the kernel's own.\n"
+)
+
+
+def profile_table(phase):
+    """A step kernel by kernel, in the order of the schedule; what only the virtual GPU counts, from it alone."""
+    counted = "bound" in phase["rows"][0]
+    rows = []
+    for r in phase["rows"]:
+        row = [OPERATION_NAMES[r["operation"]], r["kernel"].removeprefix("phi3_"), f"{r['launches']:.0f}", seconds_text(r["us"] * 1e-6), f"{100 * r['share']:.1f} %",
+               digits(r["ideal_bytes"] / r["us"] * 1e-3), digits(r["ideal_operations"] / r["us"] * 1e-6), str(r["registers"])]
+        if counted:
+            row += [r["bound"], f"{100 * r['occupancy']:.0f} %", *(f"{100 * r['limits_us'].get(k, 0) / r['us']:.0f} %" for k in KERNEL_LIMITS)]
+        rows.append(row)
+    us = phase["us"]
+    total = ["all", "", f"{phase['launches']:.0f}", seconds_text(us * 1e-6), "100 %", digits(phase["ideal_bytes"] / us * 1e-3), digits(phase["ideal_operations"] / us * 1e-6)]
+    head = ["operation", "kernel", "launches", "time", "share", "GB/s", "TFLOP/s", "registers"] + (["bound", "occupancy", *KERNEL_LIMITS] if counted else [])
+    return head, [*rows, total + [""] * (len(head) - len(total))]
+
+
+def profile_words(profile):
+    memory = {"t4": "memory at 320 GB/s, as on paper", "t4_eff": "memory at 256 GB/s, what cards are seen to read"}.get(profile.get("memory_configuration"))
+    return f"{profile['model']} on {'a ' if profile['kind'] == 'estimate' else ''}{profile['device']}" + (f", {memory}" if memory else "")
+
+
 KERNEL_LIMITS = ["dram", "l2", "shared", "issue", "tensor"]  # the time at each ceiling alone, as a share of the whole
 
 KERNEL_NOTE = (
@@ -183,6 +211,10 @@ def results_readme(r):
             s = data["operations"][phase]
             at = f"at position {s['position']}" if phase == "decode" else f"of {s['rows']} tokens"
             out += [f"{what}, {at}:\n", markdown(*step_table(data, phase)), ""]
+    for name, data in r.profiles.items():
+        out += [f"## {name}: where the time goes, kernel by kernel\n", ("**Estimates**, none a measurement. " if data["kind"] == "estimate" else "") + f"{profile_words(data)}. {origin(data)}\n", PROFILE_NOTE]
+        for phase in data["phases"]:
+            out += [f"{phase_text(data, phase)}:\n", markdown(*profile_table(phase)), ""]
     for name, data in r.kernels.items():
         out += [f"## {name}\n", ("**Estimates**, none a measurement. " if data["kind"] == "estimate" else "") + origin(data) + "\n", KERNEL_NOTE if data["kind"] == "estimate" else "",
                 markdown(*kernel_table(data)), ""]
@@ -212,15 +244,16 @@ def main_readme(r):
         if rows:
             word = "estimated for a Tesla T4 by the virtual GPU" if data["kind"] == "estimate" else f"measured on {data['device']}"
             out += [f"Its kernels, {word} (`{data['command']}`):\n", markdown(head, rows), ""]
-    rows = []
+    rows, machines = [], set()
     for name, data in r.benches.items():
         if data["settings"]["device"] != "cpu":
             continue
         p = data["experiment"]
+        machines.add(f"{data['machine']['cores']} cores of an {data['machine']['cpu']}")
         rows.append([name, f"{p['prompt_tokens']} + {p['new_tokens']}", timing_text(p["cached"]), uncached_text(p), digits(times(p)) if p["uncached"] else "-",
                      digits(p["cached"]["tokens_per_second_after_first"])])
     if rows:
-        out += ["Measured on a CPU (2 cores of a busy virtual machine; each file in `results/` names its machine).\n",
+        out += [f"Measured on a CPU ({', '.join(sorted(machines))}; each file in `results/` names its machine).\n",
                 markdown(["model", "tokens", "with the cache", "without", "times", "tokens/s with it"], rows), ""]
     out.append("All figures, each with machine, commit and command: [`results/README.md`](results/README.md); the same as one page with plots: `results/report.html`. "
                "`scripts/results.sh` makes everything anew.")

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, and runs every test: in a release build, and under the address and undefined-behaviour
-# sanitizers; what runs threads also under the thread sanitizer. Last, where clang has libFuzzer, each fuzz target for two seconds.
-# Can be run again; builds go on where they were.
-# Usage: scripts/test.sh [PRESET...]   default: release debug tsan fuzz
+# Installs what is missing, builds, and runs every test: in a release build, under the address and undefined-behaviour
+# sanitizers, and in a build without CUDA; what runs threads also under the thread sanitizer. Last, where clang has libFuzzer,
+# each fuzz target for two seconds. Can be run again; builds go on where they were.
+# Usage: scripts/test.sh [PRESET...]   default: release debug tsan no-cuda fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/setup.sh
 presets=("$@")
-[ ${#presets[@]} -gt 0 ] || presets=(release debug tsan fuzz)
+[ ${#presets[@]} -gt 0 ] || presets=(release debug tsan no-cuda fuzz)
 jobs=$(nproc)
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1} UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 

@@ -94,6 +94,28 @@ bool file_write(const char *path, const void *data, size_t size, struct err *e) 
   return err_set(e, "%s: cannot write %zu bytes: %s", path, size, strerror(why));
 }
 
+// The folder that a name lies in, and the rest of the name.
+static bool stat_folder(const char *path, struct stat *folder, const char **name) {
+  char dir[MAX_PATH] = ".";
+  const char *slash = strrchr(path, '/');
+  size_t n = slash ? (size_t)(slash - path) + 1 : 0;
+  if (n >= sizeof dir) return false;
+  if (n) memcpy(dir, path, n), dir[n] = 0;
+  *name = path + n;
+  return stat(dir, folder) == 0;
+}
+
+static bool same_inode(const struct stat *a, const struct stat *b) { return a->st_dev == b->st_dev && a->st_ino == b->st_ino; }
+
+bool file_is_same(const char *a, const char *b) {
+  struct stat x, y;
+  const char *name_a, *name_b;
+  if (file_is_special(a) || file_is_special(b)) return false;
+  if (strcmp(a, b) == 0) return true;
+  if (stat(a, &x) == 0 && stat(b, &y) == 0) return same_inode(&x, &y);
+  return stat_folder(a, &x, &name_a) && stat_folder(b, &y, &name_b) && same_inode(&x, &y) && strcmp(name_a, name_b) == 0;
+}
+
 bool file_exists(const char *path) { return access(path, F_OK) == 0; }
 
 bool file_is_dir(const char *path) {

@@ -20,6 +20,8 @@ bool file_write(const char *path, const void *data, size_t size, struct err *e);
 bool file_can_write(const char *path, struct err *e);
 // A device, a pipe or a terminal, which is written to and never replaced by a file.
 bool file_is_special(const char *path);
+// Whether two names stand for one file that can be written, be it there already or not.
+bool file_is_same(const char *a, const char *b);
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 // Makes the folder and those above it.

@@ -71,7 +71,7 @@ struct cpu_kernels {
   const char *isa;
   // One row of activations: reads each weight once, as stored.
   void (*linear_row)(const struct linear_task *t);
-  // Any number of rows: weights are converted once to fp32. The same bits as linear_row.
+  // Any number of rows: of many, weights are converted once to fp32. The same bits as linear_row for each row.
   void (*linear_rows)(const struct linear_task *t, struct linear_scratch *s);
   // A stored row of n elements as fp32, the same values as dtype_to_f32.
   void (*to_f32)(struct weight_row w, float *dst, int64_t n);

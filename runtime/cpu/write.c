@@ -40,41 +40,44 @@ struct place {
   int64_t first_key, key_step, first_value;
 };
 
-static struct place place_of(const struct cpu *c, const struct step *s, int32_t row, int32_t layer, int32_t head) {
+// Of the i-th of the step's rows and heads, row after row.
+static struct place place_of(const struct cpu *c, const struct step *s, int32_t layer, int64_t i) {
+  const struct config *m = &c->base.model->config;
+  int32_t row = (int32_t)(i / m->num_kv_heads), head = (int32_t)(i % m->num_kv_heads);
   const struct step_seq *q = step_seq_of(s, row);
   int64_t position = q->position + row - q->first_row, size = c->base.options.page_size;
   int64_t page = q->block_table[position / size], index = position % size;
   return (struct place){cache_keys(c, page, layer, head), cache_values(c, page, layer, head), index, size,
-                        index * c->base.model->config.head_dim};
+                        index * m->head_dim};
+}
+
+static int64_t num_places(const struct cpu *c, const struct step *s) {
+  return (int64_t)s->num_rows * c->base.model->config.num_kv_heads;
 }
 
 bool cpu_read_cache(struct backend *b, const struct step *s, int32_t layer, float *keys, float *values, struct err *e) {
   const struct cpu *c = cpu_of(b);
-  int32_t dim = b->model->config.head_dim;
   (void)e;
-  for (int32_t r = 0; r < s->num_rows; r++)
-    for (int32_t h = 0; h < b->model->config.num_kv_heads; h++) {
-      struct place p = place_of(c, s, r, layer, h);
-      for (int32_t d = 0; d < dim; d++) {
-        *keys++ = get(c, p.keys, p.first_key + d * p.key_step);
-        *values++ = get(c, p.values, p.first_value + d);
-      }
+  for (int64_t i = 0; i < num_places(c, s); i++) {
+    struct place p = place_of(c, s, layer, i);
+    for (int32_t d = 0; d < b->model->config.head_dim; d++) {
+      *keys++ = get(c, p.keys, p.first_key + d * p.key_step);
+      *values++ = get(c, p.values, p.first_value + d);
     }
+  }
   return true;
 }
 
 bool cpu_write_cache(struct backend *b, const struct step *s, int32_t layer, const float *keys, const float *values,
                      struct err *e) {
   const struct cpu *c = cpu_of(b);
-  int32_t dim = b->model->config.head_dim;
   (void)e;
-  for (int32_t r = 0; r < s->num_rows; r++)
-    for (int32_t h = 0; h < b->model->config.num_kv_heads; h++) {
-      struct place p = place_of(c, s, r, layer, h);
-      for (int32_t d = 0; d < dim; d++) {
-        put(c, p.keys, p.first_key + d * p.key_step, *keys++);
-        put(c, p.values, p.first_value + d, *values++);
-      }
+  for (int64_t i = 0; i < num_places(c, s); i++) {
+    struct place p = place_of(c, s, layer, i);
+    for (int32_t d = 0; d < b->model->config.head_dim; d++) {
+      put(c, p.keys, p.first_key + d * p.key_step, *keys++);
+      put(c, p.values, p.first_value + d, *values++);
     }
+  }
   return true;
 }

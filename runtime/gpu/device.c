@@ -40,7 +40,8 @@ static bool find_device(struct gpu_device *d, bool virtual_gpu, struct err *e) {
       !cuda_check(c, c->device_name(d->name, sizeof d->name, d->device), "asking for the device's name", e) ||
       !cuda_check(c, c->device_attribute(&major, CU_ATTRIBUTE_MAJOR, d->device), "asking for the compute capability", e) ||
       !cuda_check(c, c->device_attribute(&minor, CU_ATTRIBUTE_MINOR, d->device), "asking for the compute capability", e) ||
-      !cuda_check(c, c->device_attribute(&d->max_shared, CU_ATTRIBUTE_SHARED_OPTIN, d->device), "asking for the shared memory", e))
+      !cuda_check(c, c->device_attribute(&d->max_shared, CU_ATTRIBUTE_SHARED_OPTIN, d->device), "asking for the shared memory", e) ||
+      !cuda_check(c, c->device_attribute(&d->multiprocessors, CU_ATTRIBUTE_MULTIPROCESSORS, d->device), "asking for the multiprocessors", e))
     return false;
   if (major * 10 + minor < NEED_MAJOR * 10 + NEED_MINOR)
     return err_set(e, "%s has compute capability %d.%d and the kernels need %d.%d (Turing) or later; use --device cpu", d->name, major, minor, NEED_MAJOR, NEED_MINOR);

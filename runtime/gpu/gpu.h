@@ -31,7 +31,8 @@ struct gpu_device {
   cu_stream stream;
   struct cublas cublas;           // for prefill, when asked for
   cu_pointer plain, sums;         // cuBLAS: fp16 weights in plain order, fp32 [rows, packed rows]
-  int32_t max_shared; // bytes of shared memory a block may have
+  int32_t max_shared;      // bytes of shared memory a block may have
+  int32_t multiprocessors;
   char name[128];
 };
 

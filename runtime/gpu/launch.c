@@ -3,11 +3,14 @@
 
 static unsigned ceil_div(int64_t a, int64_t b) { return (unsigned)((a + b - 1) / b); }
 
-enum { PREFILL_TILES = 8, PREFILL_TOKENS = 128, PREFILL_THREADS = 256 }; // of linear_prefill.cu
-
+// A last wave of blocks, one a multiprocessor, that two halves of each still fit in is made of halves.
 static bool linear_prefill(struct gpu_device *d, enum gpu_epilogue epilogue, struct phi3_linear *p, struct err *e) {
   static const enum gpu_kernel kernels[] = {KERNEL_linear_store, KERNEL_linear_add, KERNEL_linear_silu, KERNEL_linear_qkv};
-  return gpu_launch(d, kernels[epilogue], (unsigned[]){ceil_div(p->w.tiles, PREFILL_TILES) * ceil_div(p->rows, PREFILL_TOKENS), 1, 1}, PREFILL_THREADS, 0, p, e);
+  enum { THREADS = 256, TILES = PHI3_LINEAR_ROWS / PHI3_TILE_ROWS };
+  unsigned blocks = ceil_div(p->w.tiles, TILES) * ceil_div(p->rows, PHI3_LINEAR_ROWS), last = blocks % (unsigned)d->multiprocessors;
+  unsigned halved = 2 * last <= (unsigned)d->multiprocessors ? last : 0;
+  p->whole_blocks = (int32_t)(blocks - halved);
+  return gpu_launch(d, kernels[epilogue], (unsigned[]){blocks + halved, 1, 1}, THREADS, 0, p, e);
 }
 
 bool gpu_unpack(struct gpu_device *d, struct phi3_unpack *p, struct err *e) {

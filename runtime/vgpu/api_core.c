@@ -34,6 +34,7 @@ static struct {
   bool bad_fails; // what was asked for could not be read
   CUresult lost; // an injected loss of the device
   const char *failed; // the function that last failed on demand
+  void (*on_call)(const char *name); // told of each call
 } g = {.once = PTHREAD_ONCE_INIT};
 
 static _Thread_local int depth;       // of API calls on this thread
@@ -187,6 +188,11 @@ VG_API const char *vgpuFailed(void) {
   return g.failed;
 }
 
+VG_API void vgpuOnCall(void (*on_call)(const char *name)) {
+  struct vg_call c __attribute__((cleanup(vg_leave), unused)) = vg_enter(NULL, VG_NOTHING);
+  g.on_call = on_call;
+}
+
 // ---- calls ----
 
 static void setup(void) {
@@ -217,6 +223,7 @@ static CUresult check_needs(const char *name, int needs, struct vg_context **ctx
 
 struct vg_call vg_enter(const char *name, int needs) {
   pthread_once(&g.once, setup);
+  if (name && g.on_call && !depth) g.on_call(name); // without the lock, whose owner a fork would leave behind
   pthread_mutex_lock(&g.lock);
   depth++;
   struct vg_call c = {.locked = true};

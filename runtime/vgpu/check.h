@@ -171,5 +171,7 @@ VG_EXPORT const char *vgpuFindingKindName(int kind);
 VG_EXPORT void vgpuFail(const char *spec);
 // The function whose call was made to fail since then, the last one; NULL for none.
 VG_EXPORT const char *vgpuFailed(void);
+// on_call(name) is told of each call before anything comes of it, on the thread that makes it, and may call vgpuFail; NULL: nobody.
+VG_EXPORT void vgpuOnCall(void (*on_call)(const char *name));
 
 #endif

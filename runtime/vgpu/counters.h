@@ -62,11 +62,19 @@ struct t4_trace;
 struct t4_code;
 struct vgpu_counters;
 
-// Counters for one launch of a kernel. trace: also keep what the T4 model replays, as much as trace_bytes (and, unless 0,
-// trace_blocks) allow: the blocks with the lowest numbers. origin: device address, a multiple of 256, that the trace's sectors are
-// counted from, so that equal programs have equal traces wherever their memory lies. NULL: no memory.
+// What the T4 model is to replay of a launch: the blocks with the lowest numbers, as many as this allows. Where there are enough, whole
+// waves are left out, so that the sample ends with a partial wave as the grid does.
+struct vgpu_sample {
+  size_t bytes;          // of the trace
+  uint64_t instructions; // of warps
+  uint64_t blocks;       // 0: any number; raised to three waves
+  uint64_t wave;         // blocks that the chip holds at once
+};
+
+// Counters for one launch of a kernel. sample: also keep its trace; NULL: don't. origin: device address, a multiple of 256, that the
+// trace's sectors are counted from, so that equal programs have equal traces wherever their memory lies. NULL: no memory.
 struct vgpu_counters *vgpu_counters_open(const struct vgpu_code *code, const struct vgpu_func *kernel, uint64_t num_blocks,
-                                         bool trace, size_t trace_bytes, uint64_t trace_blocks, uint64_t origin);
+                                         const struct vgpu_sample *sample, uint64_t origin);
 void vgpu_counters_close(struct vgpu_counters *c);
 const struct vgpu_observer *vgpu_counters_observer(struct vgpu_counters *c);
 const struct vgpu_counts *vgpu_counters_get(const struct vgpu_counters *c);

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TRACE_BYTES ((size_t)256 << 20)
+#define TRACE_BYTES ((size_t)1 << 30)
+#define TRACE_INSTRUCTIONS UINT64_C(64000000) // of warps: half a minute or so of replay
 
 struct vgpu_profile {
   char *path;
@@ -103,12 +104,15 @@ struct vgpu_profile_launch *vgpu_profile_begin(struct vgpu_profile *p, const str
   l->p = p;
   l->facts = *facts;
   uint64_t blocks = (uint64_t)facts->grid[0] * facts->grid[1] * facts->grid[2];
+  struct t4_occupancy o = t4_occupancy_of(p->tables[0], facts->block[0] * facts->block[1] * facts->block[2], facts->registers,
+                                          facts->static_shared + facts->dynamic_shared);
+  struct vgpu_sample sample = {TRACE_BYTES, TRACE_INSTRUCTIONS, p->sample, (uint64_t)o.blocks * p->tables[0]->num_sms};
   pthread_mutex_lock(&p->lock);
   l->traced = !known(p, facts);
   pthread_mutex_unlock(&p->lock);
   uint64_t origin = 0;
   vg_mem_each(lowest, &origin);
-  l->counters = vgpu_counters_open(facts->code, facts->func, blocks, l->traced, TRACE_BYTES, p->sample, origin);
+  l->counters = vgpu_counters_open(facts->code, facts->func, blocks, l->traced ? &sample : NULL, origin);
   if (l->counters) return l;
   free(l);
   return NULL;

@@ -2,8 +2,8 @@
 //
 //   VGPU_PROFILE  the file; unset or empty: nothing is counted and launches run at full speed
 //   VGPU_T4       t4 (default; memory at its 320 GB/s on paper) or t4_eff (256 GB/s: nearer to what people see)
-//   VGPU_SAMPLE   blocks of a grid that the model replays at most (default: as many as 256 MiB of trace and 16 million warp
-//                 instructions hold); the rest of the grid is taken to go on at the pace of the replayed waves. Counts are
+//   VGPU_SAMPLE   blocks of a grid that the model replays at most (default: as many as 1 GiB of trace and 64 million warp
+//                 instructions hold), three waves at least, whole waves left out; the rest of the grid is taken to go on at the pace of the replayed ones. Counts are
 //                 always of all blocks.
 //
 // A launch whose kernel, geometry and counts are those of one that has been replayed takes over its estimate ("reused").

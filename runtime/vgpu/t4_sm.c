@@ -9,6 +9,10 @@ enum { MAX_WARPS = 32, MAX_BLOCKS = 16, SCHEDULERS = 4, BARRIERS = 16, MEM_SLOTS
 struct warp {
   const struct t4_warp_trace *trace; // NULL: the place is free
   uint32_t visit, step;   // what it issues next: the step-th instruction of the visit, in scheduled order
+  uint32_t pc, num;       // of the visit
+  const uint32_t *order;  // scheduled, where the visit is a whole basic block; NULL: as it stands
+  uint32_t access;        // of the first access of the visit's block, were it all visited
+  const struct t4_op *op; // that, once its registers have been found ready; NULL: not looked at yet
   uint64_t wake;          // not before; NEVER: until memory or a barrier calls
   uint64_t age;
   uint32_t block, pending; // memory instructions under way
@@ -66,6 +70,7 @@ struct t4_sm {
   struct warp warps[MAX_WARPS];
   struct block blocks[MAX_BLOCKS];
   struct scheduler sched[SCHEDULERS];
+  uint64_t look[SCHEDULERS]; // the cycle that each is to be looked at again
   uint64_t *ready_pool, ages;
   uint32_t num_blocks, num_warps;
   // the load/store unit
@@ -114,6 +119,13 @@ struct slab {
 #define GIVE(s, list, one) ((one)->next = (s)->list, (s)->list = (one))
 
 static uint64_t later(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+// A warp that waited can go on in cycle `at`; its scheduler has to see it then.
+static void rouse(struct t4_sm *s, uint32_t warp, uint64_t at) {
+  uint64_t *look = &s->look[warp % SCHEDULERS];
+  s->warps[warp].wake = at;
+  if (at < *look) *look = at;
+}
 
 struct t4_sm *t4_sm_open(const struct t4_table *t, const struct t4_code *c, struct t4_mem *m, unsigned index,
                          unsigned l1_bytes) {
@@ -181,6 +193,32 @@ static void after_last(struct t4_sm *s, uint32_t i, uint64_t now) {
   if (!w->pending) end_warp(s, i);
 }
 
+static void begin_visit(const struct t4_sm *s, struct warp *w) {
+  const struct t4_visit *v = &w->trace->visits[w->visit];
+  const struct t4_op *first = &s->code->ops[v->pc];
+  const struct t4_block *b = &s->code->blocks[first->block];
+  w->step = 0;
+  w->pc = v->pc, w->num = v->num;
+  w->order = v->pc == b->first && v->num == b->num ? s->code->order + b->order : NULL;
+  w->access = v->access - first->mem_ordinal; // modulo 2^32: never used below the visit's own first
+}
+
+// The instruction that a warp issues next.
+static const struct t4_op *next_op(const struct t4_sm *s, const struct warp *w) {
+  return &s->code->ops[w->order ? w->order[w->step] : w->pc + w->step];
+}
+
+static const struct t4_access *access_of(const struct warp *w, const struct t4_op *op) {
+  return &w->trace->accesses[(uint32_t)(w->access + op->mem_ordinal)];
+}
+
+static bool advance(const struct t4_sm *s, struct warp *w) {
+  if (++w->step < w->num) return true;
+  if (++w->visit == w->trace->num_visits) return false;
+  begin_visit(s, w);
+  return true;
+}
+
 void t4_sm_start_block(struct t4_sm *s, const struct t4_block_trace *b, uint64_t now) {
   uint32_t at = 0, slot = 0;
   while (s->blocks[slot].resident) slot++;
@@ -197,32 +235,15 @@ void t4_sm_start_block(struct t4_sm *s, const struct t4_block_trace *b, uint64_t
     struct warp *w = &s->warps[i];
     if (w->trace) continue;
     uint64_t *ready = w->ready;
-    *w = (struct warp){.trace = &b->warps[k++], .wake = now + 1, .age = s->ages++, .block = slot, .ready = ready};
+    *w = (struct warp){.trace = &b->warps[k++], .age = s->ages++, .block = slot, .ready = ready};
+    rouse(s, i, now + 1);
     memset(ready, 0, s->code->num_slots * sizeof *ready);
     struct scheduler *q = &s->sched[i % SCHEDULERS];
     q->order[q->num++] = i;
     s->num_warps++;
-    if (!w->trace->num_visits) after_last(s, i, now);
+    if (w->trace->num_visits) begin_visit(s, w);
+    else after_last(s, i, now);
   }
-}
-
-// The number of the instruction that a warp issues next.
-static uint32_t next_pc(const struct t4_sm *s, const struct warp *w) {
-  const struct t4_visit *v = &w->trace->visits[w->visit];
-  const struct t4_block *b = &s->code->blocks[s->code->ops[v->pc].block];
-  if (v->pc == b->first && v->num == b->num) return s->code->order[b->order + w->step];
-  return v->pc + w->step;
-}
-
-static const struct t4_access *access_of(const struct t4_sm *s, const struct warp *w, const struct t4_op *op) {
-  const struct t4_visit *v = &w->trace->visits[w->visit];
-  return &w->trace->accesses[v->access + op->mem_ordinal - s->code->ops[v->pc].mem_ordinal];
-}
-
-static bool advance(struct warp *w) {
-  if (++w->step < w->trace->visits[w->visit].num) return true;
-  w->step = 0;
-  return ++w->visit < w->trace->num_visits;
 }
 
 static void release_barriers(struct t4_sm *s, uint32_t block, uint64_t now) {
@@ -232,17 +253,17 @@ static void release_barriers(struct t4_sm *s, uint32_t block, uint64_t now) {
   for (uint32_t i = 0; i < MAX_WARPS; i++) {
     struct warp *w = &s->warps[i];
     if (!w->trace || w->block != block || !w->at_barrier) continue;
-    const struct t4_access *a = access_of(s, w, &s->code->ops[next_pc(s, w)]);
+    const struct t4_access *a = access_of(w, next_op(s, w));
     uint32_t want = a->cost ? (a->cost + 31u) / 32 : live;
     if (b->arrived[a->barrier % BARRIERS] < want) continue;
     uint32_t id = a->barrier % BARRIERS;
     for (uint32_t k = 0; k < MAX_WARPS; k++) {
       struct warp *o = &s->warps[k];
       if (!o->trace || o->block != block || !o->at_barrier) continue;
-      if (access_of(s, o, &s->code->ops[next_pc(s, o)])->barrier % BARRIERS != id) continue;
+      if (access_of(o, next_op(s, o))->barrier % BARRIERS != id) continue;
       o->at_barrier = false;
-      o->wake = now + 1;
-      if (!advance(o)) after_last(s, k, now);
+      rouse(s, k, now + 1);
+      if (!advance(s, o)) after_last(s, k, now);
     }
     b->arrived[id] = 0;
   }
@@ -253,8 +274,8 @@ static void land(struct t4_sm *s, struct flight *f, uint64_t now) {
   struct warp *w = &s->warps[f->warp];
   for (unsigned i = 0; i < f->op->num_dst; i++) w->ready[s->code->slots[f->op->slots + i]] = now + s->t->result_delay;
   w->pending--;
-  if (w->wake == NEVER && !w->at_barrier && !w->ended) w->wake = now + 1;
   uint32_t i = f->warp;
+  if (w->wake == NEVER && !w->at_barrier && !w->ended) rouse(s, i, now + 1);
   GIVE(s, free_flights, f);
   if (w->ended && !w->pending) end_warp(s, i);
 }
@@ -407,10 +428,12 @@ static void mem_cycle(struct t4_sm *s, struct t4_queue *out, uint64_t now) {
   }
   if (s->busy) return;
   for (unsigned k = 0; k < SCHEDULERS; k++) {
-    struct scheduler *q = &s->sched[(k + s->turn) % SCHEDULERS];
+    unsigned i = (k + s->turn) % SCHEDULERS;
+    struct scheduler *q = &s->sched[i];
     if (!q->num_mem || q->mem[0].ready > now) continue;
     s->current = q->mem[0];
     memmove(&q->mem[0], &q->mem[1], --q->num_mem * sizeof q->mem[0]);
+    s->look[i] = now; // there is room again
     s->turn = (k + s->turn + 1) % SCHEDULERS;
     start_access(s, now);
     return;
@@ -453,14 +476,14 @@ static void issue_alu(struct t4_sm *s, struct scheduler *q, const struct t4_op *
 static void issue_mem(struct t4_sm *s, struct scheduler *q, const struct t4_op *op, uint32_t warp, uint64_t now) {
   struct warp *w = &s->warps[warp];
   uint64_t read = collect(s, q, op, warp, now + 1);
-  q->mem[q->num_mem++] = (struct mem_entry){read + 1, warp, op, op->traced ? access_of(s, w, op) : NULL};
+  q->mem[q->num_mem++] = (struct mem_entry){read + 1, warp, op, op->traced ? access_of(w, op) : NULL};
   w->pending++;
   for (unsigned i = 0; i < op->num_dst; i++) w->ready[s->code->slots[op->slots + i]] = NEVER;
 }
 
 static void reach_barrier(struct t4_sm *s, uint32_t i, const struct t4_op *op) {
   struct warp *w = &s->warps[i];
-  const struct t4_access *a = access_of(s, w, op);
+  const struct t4_access *a = access_of(w, op);
   s->blocks[w->block].arrived[a->barrier % BARRIERS]++;
   if (a->waits) {
     w->at_barrier = true;
@@ -468,34 +491,41 @@ static void reach_barrier(struct t4_sm *s, uint32_t i, const struct t4_op *op) {
   }
 }
 
-// Issues the next instruction of a warp if it can go. *hold: the cycle before which it cannot for want of a pipe.
-static bool try_issue(struct t4_sm *s, struct scheduler *q, uint32_t i, uint64_t now, uint64_t *hold) {
+// The next instruction of a warp when its registers are ready, which they then stay; NULL: not yet, or the warp has ended.
+static const struct t4_op *ready_op(struct t4_sm *s, uint32_t i, uint64_t now) {
   struct warp *w = &s->warps[i];
-  const struct t4_op *op = &s->code->ops[next_pc(s, w)];
+  if (w->op) return w->op;
+  const struct t4_op *op = next_op(s, w);
   while (op->kind == T4_SKIP) {
-    if (!advance(w)) {
+    if (!advance(s, w)) {
       after_last(s, i, now);
-      return false;
+      return NULL;
     }
-    op = &s->code->ops[next_pc(s, w)];
+    op = next_op(s, w);
   }
   uint64_t ready = 0;
   for (unsigned k = 0; k < op->num_dst + op->num_src; k++) ready = later(ready, w->ready[s->code->slots[op->slots + k]]);
   if (op->kind == T4_FENCE && w->pending) ready = NEVER;
   if (ready > now) {
     w->wake = ready;
-    return false;
+    return NULL;
   }
+  return w->op = op;
+}
+
+// Issues the next instruction of a warp if it can go. *hold: the cycle before which it cannot for want of a pipe.
+static bool try_issue(struct t4_sm *s, struct scheduler *q, uint32_t i, uint64_t now, uint64_t *hold) {
+  struct warp *w = &s->warps[i];
+  const struct t4_op *op = ready_op(s, i, now);
+  if (!op) return false;
   bool memory = op->unit == T4_MEM && op->kind != T4_FENCE;
-  if (memory ? q->num_mem == MEM_SLOTS : q->num_mem >= 3) {
-    *hold = now + 1;
-    return false;
-  }
+  if (memory ? q->num_mem == MEM_SLOTS : q->num_mem >= 3) return false; // mem_cycle calls when there is room
   if (!memory && q->slot_free[op->unit] > now) {
     if (q->slot_free[op->unit] < *hold) *hold = q->slot_free[op->unit];
     return false;
   }
   s->stats.issued++;
+  w->op = NULL;
   w->wake = now + 1;
   q->last = i;
   if (memory) issue_mem(s, q, op, i, now);
@@ -505,7 +535,7 @@ static bool try_issue(struct t4_sm *s, struct scheduler *q, uint32_t i, uint64_t
   if (w->at_barrier) release_barriers(s, w->block, now);
   else {
     bool arrived = op->kind == T4_BARRIER;
-    if (!advance(w)) after_last(s, i, now);
+    if (!advance(s, w)) after_last(s, i, now);
     if (arrived) release_barriers(s, w->block, now);
   }
   return true;
@@ -514,7 +544,7 @@ static bool try_issue(struct t4_sm *s, struct scheduler *q, uint32_t i, uint64_t
 // Greedy, then oldest. Returns the next cycle in which the scheduler can do something by itself.
 static uint64_t schedule(struct t4_sm *s, struct scheduler *q, uint64_t now) {
   uint64_t hold = NEVER, wake = NEVER;
-  if (q->num_mem == MEM_SLOTS) return now + 1; // collectors are full of what waits for the load/store unit
+  if (q->num_mem == MEM_SLOTS) return NEVER; // collectors are full of what waits for the load/store unit; mem_cycle calls
   if (q->last < MAX_WARPS && s->warps[q->last].wake <= now && try_issue(s, q, q->last, now, &hold)) return now + 1;
   for (uint32_t k = 0; k < q->num; k++) {
     uint32_t i = q->order[k];
@@ -541,9 +571,14 @@ uint64_t t4_sm_step(struct t4_sm *s, uint64_t now, struct t4_queue *out, struct 
   take_replies(s, in, now);
   mem_cycle(s, out, now);
   for (unsigned i = 0; i < SCHEDULERS; i++) {
-    uint64_t n = s->sched[i].num ? schedule(s, &s->sched[i], now) : NEVER;
-    if (n < next) next = n;
-    if (s->sched[i].num_mem) next = now + 1;
+    struct scheduler *q = &s->sched[i];
+    if (s->look[i] <= now) {
+      s->look[i] = NEVER; // unless a barrier's release within says otherwise
+      uint64_t n = q->num ? schedule(s, q, now) : NEVER;
+      if (n < s->look[i]) s->look[i] = n;
+    }
+    if (s->look[i] < next) next = s->look[i];
+    if (q->num_mem) next = now + 1;
   }
   if (s->busy || (in->head && in->head->ready <= now + 1)) next = now + 1;
   return next > now ? next : now + 1;

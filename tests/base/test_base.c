@@ -81,6 +81,15 @@ static void halves_convert(void **state) {
     if (test_random(&seed) & 1) f = -f;
     if (fabsf(f) < 65504) assert_int_equal(f32_to_f16(f), nearest_half(f));
   }
+  for (uint32_t h = 0; h < 0x7bff; h++) { // halfway to the next: to the even one
+    float f = (f16_to_f32((uint16_t)h) + f16_to_f32((uint16_t)(h + 1))) / 2;
+    assert_int_equal(f32_to_f16(f), h + (h & 1));
+    assert_int_equal(f32_to_f16(-f), 0x8000 | (h + (h & 1)));
+  }
+  for (uint32_t bit = 0; bit < 23; bit++) { // whatever a NaN carries
+    assert_true(isnan(f16_to_f32(f32_to_f16(f32_from_bits(0x7f800000u | 1u << bit)))));
+    assert_true(isnan(bf16_to_f32(f32_to_bf16(f32_from_bits(0x7f800000u | 1u << bit)))));
+  }
   assert_int_equal(f32_to_f16(65519.99f), 0x7bff);
   assert_int_equal(f32_to_f16(65520.0f), 0x7c00);
   assert_int_equal(f32_to_f16(-INFINITY), 0xfc00);
@@ -110,6 +119,48 @@ static void pools_do_each_item_once(void **state) {
     }
     pool_close(p);
   }
+}
+
+struct slow {
+  atomic_int done, busy[4], shared; // shared: two pieces at a time had the same thread's number
+};
+
+// A worker takes longer than the caller, which then waits for it.
+static void slow_piece(void *ctx, int64_t begin, int64_t end, int thread) {
+  struct slow *s = ctx;
+  if (atomic_exchange(&s->busy[thread], 1)) atomic_store(&s->shared, 1);
+  usleep(thread ? 3000 : 500);
+  atomic_store(&s->busy[thread], 0);
+  atomic_fetch_add(&s->done, (int)(end - begin));
+}
+
+static void a_loop_ends_with_its_last_piece(void **state) {
+  (void)state;
+  struct pool *p = pool_open(4, &e);
+  assert_non_null(p);
+  for (int round = 0; round < 20; round++) {
+    struct slow s = {0};
+    pool_for(p, 8, 1, slow_piece, &s);
+    assert_int_equal(atomic_load(&s.done), 8);
+    assert_int_equal(atomic_load(&s.shared), 0);
+  }
+  pool_close(p);
+}
+
+// Pieces that take no time: threads meet at the same ones.
+static void no_piece_is_taken_twice(void **state) {
+  (void)state;
+  enum { PIECES = 20000 };
+  static atomic_int seen[PIECES];
+  struct pool *p = pool_open(4, &e);
+  assert_non_null(p);
+  for (int round = 1; round <= 100; round++) {
+    pool_for(p, PIECES, 1, count_items, seen);
+    for (int64_t i = 0; i < PIECES; i++)
+      if (atomic_load(&seen[i]) != round)
+        fail_msg("round %d: piece %lld ran %d times", round, (long long)i, atomic_load(&seen[i]) - round + 1);
+  }
+  pool_close(p);
 }
 
 static void files_are_whole_or_absent(void **state) {
@@ -177,7 +228,8 @@ static void npy_round_trips(void **state) {
   assert_fails(npy_read(&a, path, &e), path);
   npy_free(&a);
   // A shape of 2^65 + 1 elements: the product wraps around to the one that is there.
-  static const char huge[] = "\x93NUMPY\x01\x00\x4e\x00" "{'descr': '<f4', 'fortran_order': False, 'shape': (11806113, 409891, 7623851)}abcd";
+  static const char huge[] = "\x93NUMPY\x01\x00\x4e\x00"
+                             "{'descr': '<f4', 'fortran_order': False, 'shape': (11806113, 409891, 7623851)}abcd";
   assert_ok(file_write(path, huge, sizeof huge - 1, &e));
   assert_fails(npy_read(&a, path, &e), "does not fit");
   npy_free(&a);
@@ -209,6 +261,8 @@ int main(void) {
                                      cmocka_unit_test(memory_is_zeroed_aligned_and_checked),
                                      cmocka_unit_test(halves_convert),
                                      cmocka_unit_test(pools_do_each_item_once),
+                                     cmocka_unit_test(a_loop_ends_with_its_last_piece),
+                                     cmocka_unit_test(no_piece_is_taken_twice),
                                      cmocka_unit_test(files_are_whole_or_absent),
                                      cmocka_unit_test(npy_round_trips),
                                      cmocka_unit_test(json_errors_name_the_line)};

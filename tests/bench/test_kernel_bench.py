@@ -126,6 +126,19 @@ class KernelBench(unittest.TestCase):
         self.assertGreater(o["estimate"]["dram_read_bytes"], 0.99 * 2 * 3072 * 3072)
         self.assertGreater(o["ideal"]["bytes"], 2 * 3072 * 3072)
 
+    def test_blocks(self):
+        """A sample leaves out whole waves and keeps more than two, however few are asked for."""
+        self.needs_vgpu()
+        with tempfile.TemporaryDirectory() as folder:
+            file = os.path.join(folder, "k.json")
+            self.run_bench(*VGPU, "--memory", "t4_eff", "--blocks", "1", "--benchmark_filter=rmsnorm_rows/norm/rows:2048/", "--json", file)
+            with open(file, encoding="utf-8") as f:
+                (case,) = json.load(f)["cases"]
+        grid, wave, replayed = case["grid"][0], 40 * case["estimate"]["blocks_per_sm"], case["estimate"]["replayed_blocks"]
+        self.assertGreater(grid, 4 * wave)
+        self.assertEqual((grid - replayed) % wave, 0)
+        self.assertTrue(2 * wave < replayed <= 3 * wave, (replayed, wave))
+
     def test_csv(self):
         self.needs_vgpu()
         done = self.run_bench(*VGPU, "--benchmark_filter=rope_rows/rows:1/", "--benchmark_format=csv", "--memory", "t4_eff")

@@ -18,6 +18,8 @@ class Profile(DriverTest):
         super().setUp()
         if not os.environ.get("PHI3_VGPU"):
             self.skipTest("PHI3_VGPU does not name the virtual GPU's library")
+        if "no GPU kernels" in self.refused("profile", "--device", "vgpu", env={**os.environ, "VGPU_FAIL": "cuInit:1:lost"}, says="").err:
+            self.skipTest("this build has no GPU kernels, and says so")
 
     def profile(self, *args):
         files = {name: self.path(name) for name in ["p.json", "t.json", "r.svg"]}
@@ -144,6 +146,14 @@ class Profile(DriverTest):
         self.assertIn("phi3_", r.err)
         self.assertEqual(self.files(), [])
 
+    def test_a_model_without_a_tokenizer(self):
+        """Has made-up ids for its prompt, as many as the default text has in Phi-3's."""
+        self.phi3("synth", "--layers", "1", "--hidden", "64", "--heads", "2", "--intermediate", "64", "--vocab", "64", self.path("m"))
+        out = self.phi3("profile", "--device", "vgpu", "-m", self.path("m"), "-n", "0").out
+        self.assertIn("1 layer,", out)
+        self.assertIn("Prefill of 25 tokens", out)
+        self.refused("profile", "--device", "vgpu", "-m", self.path("m"), "-p", "text", code=1, says="knows no text")
+
     def test_files_that_cannot_be(self):
         for option in ["--json", "--timeline", "--roofline"]:
             r = self.phi3("profile", "--device", "vgpu", "--prompt-tokens", "3", option, self.path("no", "folder"), code=1)
@@ -161,7 +171,7 @@ class Usage(DriverTest):
         self.refused("profile", "--memory", "large", code=2, says="'large'")
         self.refused("profile", "--device", "vgpu", "--like", "no-such-shape", code=1, says="no-such-shape")
         self.refused("profile", "--device", "vgpu", "--prompt-tokens", "1000000", code=1, says="positions")
-        self.refused("profile", "-m", "/no/such/model", "--device", "vgpu", code=1, says="/no/such/model")
+        self.refused("profile", "-m", self.path("nothing"), "--device", "vgpu", code=1, says=self.path("nothing"))
         if not os.path.exists("/dev/nvidiactl"):
             self.refused("profile", "--device", "cuda", code=1, says="")
 

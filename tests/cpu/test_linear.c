@@ -102,6 +102,7 @@ static void sums_are_exact_to_rounding_and_do_not_depend_on_the_rows(void **stat
       if (any_k[i] % block == 0) check((enum dtype)t, outputs[i % 9], rows[i % 10], any_k[i]);
     for (int i = 0; i < 9; i++) check((enum dtype)t, outputs[i], rows[9 - i], block * (1 + i));
     check((enum dtype)t, 6, 3, 8192);
+    check((enum dtype)t, 7, 19, 1280);
   }
   check(DTYPE_BF16, 5, LINEAR_ROWS, 48);
   check(DTYPE_F32, LINEAR_PANEL, LINEAR_ROWS - 1, 20);

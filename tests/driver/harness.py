@@ -53,6 +53,13 @@ def relative_error(out, ref):
     return math.sqrt(math.fsum((o - r) ** 2 for o, r in zip(out, ref))) / size
 
 
+def has_vgpu():
+    """The virtual GPU stands beside the program, and the build had nvcc."""
+    library = os.path.join(os.path.dirname(PHI3), "libvgpu.so")
+    probe = [PHI3, "generate", "--device", "vgpu", "--ids", "1", "-n", "1"]
+    return os.path.exists(library) and subprocess.run(probe, capture_output=True, cwd=ROOT).returncode == 0
+
+
 def golden_json(*names):
     with open(os.path.join(GOLDENS, *names), encoding="utf-8") as f:
         return json.load(f)

@@ -5,7 +5,7 @@ import math
 import os
 import stat
 
-from harness import GOLDENS, DriverTest, golden_json, main, read_npy
+from harness import GOLDENS, DriverTest, golden_json, has_vgpu, main, read_npy
 
 TEXT = os.path.join(GOLDENS, "perplexity", "text.txt")
 LIMIT = 1e-4  # relative, of a perplexity beside Hugging Face's
@@ -120,6 +120,13 @@ class Bases(Perplexity):
         got = self.figures("--against", base, "--pages", "f16", "--gate")[1]["against"]
         self.assertGreater(got["mean_kl"]["value"], 1e-12)
         self.assertTrue(got["mean_kl"]["value"] <= got["kl_99_percent"] <= got["max_kl"])
+        self.assertLess(got["kl_99_percent"], got["max_kl"])  # one in a hundred lies above it
+        near = str(0.8 * got["mean_kl"]["value"])
+        self.assertIn("past the gate", self.phi3("perplexity", "--against", base, "--pages", "f16", "--max-kl", near, code=1).err)
+        few = self.save("--ids", " ".join(map(str, range(3, 100))), "--base-top", "0")
+        got = self.figures("--against", few, "--pages", "f16")[1]
+        self.assertEqual(got["counted"], 96)
+        self.assertEqual(got["against"]["kl_99_percent"], got["against"]["max_kl"])  # of fewer than a hundred none
         r, got = self.figures("--against", base, "--pages", "f16", "--max-kl", "1e-12", code=1)
         self.assertIn("past the gate of 1e-12", r.err)
         self.assertFalse(got["passes"])
@@ -127,6 +134,20 @@ class Bases(Perplexity):
         self.assertIn("2000 tokens or more", self.phi3("perplexity", "--against", few, "--gate", code=1).err)
         lossy = self.save(TEXT, "--base-top", "2", "--window", "256")
         self.assertIn("too few to judge", self.phi3("perplexity", "--against", lossy, "--gate", code=1).err)
+
+    def test_the_gate_of_the_whole_model(self):
+        """Every change must stay within it: fp32 on the CPU, and the kernels, from double precision. Under a sanitizer a part of the text, which is too
+        short for --gate itself."""
+        sanitized = os.environ.get("PHI3_SANITIZED")
+        text, gate = (self.short(), ["--max-kl", "1e-4", "--min-same-top", "0.995"]) if sanitized else (TEXT, ["--gate"])
+        base = self.save(text, "--base-top", "0", "--window", "256", "--stride", "256", "--device", "cpu", "--precision", "fp64")
+        for device in ["cpu", "vgpu"] if has_vgpu() else ["cpu"]:
+            with self.subTest(device=device):
+                _, got = self.figures("--device", device, "--against", base, *gate)
+                self.assertTrue(got["passes"])
+                self.assertGreater(got["counted"], 400 if sanitized else 2000)
+                self.assertGreater(got["against"]["mean_kl"]["value"], 0)
+                self.assertLess(got["against"]["mean_kl"]["value"], 1e-9 if device == "cpu" else 1e-5)  # what they are by a factor
 
     def test_what_does_not_belong_together(self):
         base = self.save("--ids", "1 2 3 4 5 6 7 8", "--window", "4")

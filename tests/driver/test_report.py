@@ -66,6 +66,18 @@ def kernels():
     return {**MACHINE, "format": "phi3-kernels 1", "device": "Tesla T4", "kind": "estimate", "roofs": roofs, "cases": [case("decode_qkv_8/rows:1", 123.4, 0.91), case("linear_silu/rows:512", 777.0, 0.5)]}
 
 
+def profile():
+    def row(operation, kernel, launches, us):
+        limits = {"dram": 0.9 * us, "l2": 0.2 * us, "shared": 0, "issue": 0.1 * us, "tensor": 0.04 * us}
+        return {"operation": operation, "kernel": "phi3_" + kernel, "launches": launches, "us": us, "share": us / 1000, "ideal_bytes": 200 * us * 1e3, "ideal_operations": 2 * us * 1e6, "registers": 64,
+                "shared_bytes": 0, "local_bytes": 0, "grid": [1, 1, 1], "threads": 128, "bound": "dram", "occupancy": 0.75, "limits_us": limits}
+
+    rows = [row("embed", "embed_rows", 1, 5.0), row("mlp_in", "decode_silu_8", 32, 640.0), row("mlp_out", "decode_add_8", 32, 355.0)]
+    phases = [{"phase": p, "steps": n, "tokens": 25, "launches": 65, "us": 1000.0, "launch_overhead_us": 9, "dram_bytes": 2e8, "ideal_bytes": 2e8, "ideal_operations": 2e9, "rows": rows} for p, n in [("prefill", 1), ("decode", 2)]]
+    return {**MACHINE, "format": "phi3-profile 1", "device": "Tesla T4", "kind": "estimate", "model": "phi-3-mini-4k", "shape": {"layers": 32}, "layers_run": 1, "prompt_tokens": 25, "memory_configuration": "t4_eff",
+            "phases": phases}
+
+
 class Checked(HTMLParser):
     """Every tag that is opened is closed, and nothing is fetched."""
 
@@ -122,7 +134,7 @@ class Report(DriverTest):
         self.run_report("--check")
 
     def test_everything_is_rendered(self):
-        root = self.folder(nano=bench(), t4=estimate(), kernels=kernels())
+        root = self.folder(nano=bench(), t4=estimate(), kernels=kernels(), step=profile())
         self.run_report(*root)
         self.run_report(*root, "--check")
         readme, tables, page = self.read("README.md"), self.read("results", "README.md"), self.read("results", "report.html")
@@ -136,13 +148,15 @@ class Report(DriverTest):
         self.assertIn("none a measurement", readme)
         self.assertIn("too long & costly", tables)
         self.assertIn("| decode_qkv_8/rows:1 | 123 | dram | 200 | 0.200 | 91 % | 1.01 | 3.0e-04 | 96 |", tables)
+        self.assertIn("| norm, gate and up | decode_silu_8 | 32 | 640 µs | 64.0 % | 200 | 2.00 | 64 | dram | 75 % | 90 % | 20 % | 0 % | 10 % | 4 % |", tables)
         self.assertIn("`phi3 bench <x>`", tables)
         self.assertIn("phi3 bench &lt;x&gt;", page)
         checked = Checked()
         checked.feed(page)
         self.assertEqual(checked.open, [])
         text = "".join(checked.text)
-        for wanted in ["1 of 2 cases reach 80 %", "decode_qkv_8/rows:1", "Where does a token's time go?", "What does the cache buy", "attention 19.6 %"]:
+        for wanted in ["1 of 2 cases reach 80 %", "decode_qkv_8/rows:1", "Where does a token's time go?", "What does the cache buy", "attention 19.6 %",
+                       "A token with the cache, mean of 2, at 26 to 27 tokens: 1.00 ms", "norm, gate and up: decode_silu_8", "decode_silu_8, 20.0 µs 64.3 %", "256 GB/s, what cards"]:
             self.assertIn(wanted, text)
         self.assertIn("prefers-color-scheme:dark", page)
         for name in ["nano.svg", "t4.svg"]:
@@ -152,9 +166,21 @@ class Report(DriverTest):
         root = self.folder(nano=bench())
         self.run_report(*root)
         page = self.read("results", "report.html")
-        for command in ["scripts/results.sh kernels", "scripts/results.sh t4", "scripts/accuracy.sh"]:
+        for command in ["scripts/results.sh kernels", "scripts/results.sh profile", "scripts/results.sh t4", "scripts/accuracy.sh"]:
             self.assertIn(command, page)
         self.assertNotIn("transformers, measured", page)
+
+    def test_a_profile_from_a_gpu(self):
+        data = profile()
+        data.update(kind="measurement")
+        data.pop("memory_configuration")
+        for row in data["phases"][0]["rows"]:  # of both phases
+            for key in ["bound", "occupancy", "limits_us"]:
+                row.pop(key)
+        self.run_report(*self.folder(cuda=data))
+        tables = self.read("results", "README.md")
+        self.assertIn("| down projection | decode_add_8 | 32 | 355 µs | 35.5 % | 200 | 2.00 | 64 |\n", tables)
+        self.assertNotIn("stimate", tables)
 
     def test_disagreement_is_found(self):
         root = self.folder(nano=bench(), t4=estimate(), kernels=kernels())

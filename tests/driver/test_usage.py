@@ -100,6 +100,25 @@ class Usage(DriverTest):
         for bad in ["0", "-3", "7x", "1e3"]:
             self.wrong("bench", "--runs", bad, says=f"'{bad}'")
 
+    def test_two_outputs_in_one_file(self):
+        """What is written last would replace the other: refused before anything is done, whatever the names look like."""
+        there, nothing = self.path("there"), self.path("x", "..", "new")
+        os.mkdir(self.path("x"))
+        with open(there, "w", encoding="ascii") as f:
+            f.write("kept")
+        os.symlink(there, self.path("link"))
+        for names in [(there, there), (there, self.path("link")), (nothing, self.path("new"))]:
+            self.wrong("bench", "--json", names[0], "--csv", names[1], says="--json and --csv both name the file")
+            self.wrong("bench", "--csv", names[0], "--markdown", names[1], says="--csv and --markdown")
+            self.wrong("profile", "--timeline", names[0], "--roofline", names[1], says="--roofline and --timeline")
+            self.wrong("compare", "--json", names[0], "--heatmap", names[1], says="--json and --heatmap")
+            self.wrong("perplexity", "--json", names[0], "--save-base", names[1], says="--save-base and --json")
+        with open(there, encoding="ascii") as f:
+            self.assertEqual(f.read(), "kept")
+        self.assertEqual(self.files(), ["link", "there", "x"])
+        short = ["-n", "1", "--runs", "1", "--no-sweep", "--no-roof", "--no-uncached", *IDS]
+        self.phi3("bench", *short, "--json", "/dev/null", "--csv", "/dev/null")  # a device keeps nothing
+
 
 class Failures(DriverTest):
     def test_model(self):

@@ -10,20 +10,25 @@ struct shape {
   int32_t rows, k, features; // features: of the output; qkv makes its own from heads
   int32_t heads, kv_heads, head_dim, rotary;
   enum { PLAIN, OUTLIERS, LIMITS } inputs; // LIMITS: every fifth at fp16's largest value, and many an output passes it
+  int32_t multiprocessors; // that the launch is told of, 0: the device's own; by them tiles are cut into halves
 };
 
-static const struct shape few[] = {{1, 32, 16, 2, 1, 32, 32, PLAIN},    {8, 1056, 40, 2, 2, 24, 24, OUTLIERS},   {3, 31, 7, 3, 1, 8, 8, PLAIN},
-                                   {5, 1024, 17, 1, 1, 96, 96, PLAIN},  {7, 2081, 95, 4, 2, 32, 12, OUTLIERS},   {2, 8200, 33, 2, 1, 80, 40, PLAIN},
-                                   {1, 3072, 193, 2, 2, 96, 96, OUTLIERS},  {1, 5000, 9, 1, 1, 128, 128, PLAIN},
-                                   {4, 96, 40, 2, 1, 32, 32, LIMITS}};
-static const struct shape some[] = {{9, 32, 16, 2, 1, 32, 32, PLAIN}, {16, 1025, 47, 3, 3, 24, 20, OUTLIERS}, {13, 96, 1, 1, 1, 64, 64, PLAIN}, {16, 3104, 65, 2, 1, 96, 96, PLAIN},
-                                    {9, 96, 40, 2, 1, 32, 32, LIMITS}};
-static const struct shape fused[] = {{1, 32, 16, 2, 1, 32, 32, PLAIN}, {2, 1056, 40, 2, 2, 24, 24, OUTLIERS}, {1, 3072, 95, 2, 2, 96, 96, OUTLIERS}, {2, 40, 7, 3, 1, 8, 8, PLAIN},
-                                     {2, 96, 40, 2, 1, 32, 32, LIMITS},
-                                     {2, 1000, 9, 1, 1, 32, 16, PLAIN}}; // a row that ends within a turn of the norm's chains, and no large value that hides it
-static const struct shape many[] = {{17, 32, 16, 2, 1, 32, 32, PLAIN},   {128, 64, 128, 2, 2, 24, 24, OUTLIERS},   {129, 1056, 130, 3, 1, 96, 96, PLAIN},
-                                    {33, 2049, 127, 4, 2, 32, 12, OUTLIERS}, {127, 31, 129, 2, 1, 80, 40, PLAIN},  {130, 40, 7, 3, 1, 8, 8, PLAIN},
-                                    {20, 96, 40, 2, 1, 32, 32, LIMITS}};
+static const struct shape few[] = {{1, 32, 16, 2, 1, 32, 32, PLAIN, 0},    {8, 1056, 40, 2, 2, 24, 24, OUTLIERS, 0},   {3, 31, 7, 3, 1, 8, 8, PLAIN, 0},
+                                   {5, 1024, 17, 1, 1, 96, 96, PLAIN, 0},  {7, 2081, 95, 4, 2, 32, 12, OUTLIERS, 0},   {2, 8200, 33, 2, 1, 80, 40, PLAIN, 0},
+                                   {1, 3072, 193, 2, 2, 96, 96, OUTLIERS, 0},  {1, 5000, 9, 1, 1, 128, 128, PLAIN, 0},
+                                   {4, 96, 40, 2, 1, 32, 32, LIMITS, 0}};
+static const struct shape some[] = {{9, 32, 16, 2, 1, 32, 32, PLAIN, 0}, {16, 1025, 47, 3, 3, 24, 20, OUTLIERS, 0}, {13, 96, 1, 1, 1, 64, 64, PLAIN, 0}, {16, 3104, 65, 2, 1, 96, 96, PLAIN, 0},
+                                    {9, 96, 40, 2, 1, 32, 32, LIMITS, 0}};
+static const struct shape fused[] = {{1, 32, 16, 2, 1, 32, 32, PLAIN, 0}, {2, 1056, 40, 2, 2, 24, 24, OUTLIERS, 0}, {1, 3072, 95, 2, 2, 96, 96, OUTLIERS, 0}, {2, 40, 7, 3, 1, 8, 8, PLAIN, 0},
+                                     {2, 96, 40, 2, 1, 32, 32, LIMITS, 0},
+                                     {2, 1000, 9, 1, 1, 32, 16, PLAIN, 0}}; // a row that ends within a turn of the norm's chains, and no large value that hides it
+// On the device's own multiprocessors these few tiles are halves; on one all are whole, on three the last of four is cut.
+enum { WHOLE = 1, MIXED = 3 };
+static const struct shape many[] = {{17, 32, 16, 2, 1, 32, 32, PLAIN, 0},     {17, 32, 16, 2, 1, 32, 32, PLAIN, WHOLE},
+                                    {128, 64, 128, 2, 2, 24, 24, OUTLIERS, 0}, {128, 64, 128, 2, 2, 24, 24, OUTLIERS, WHOLE},
+                                    {129, 1056, 130, 3, 1, 96, 96, PLAIN, 0}, {129, 1056, 130, 3, 1, 96, 96, PLAIN, MIXED},
+                                    {33, 2049, 127, 4, 2, 32, 12, OUTLIERS, 0}, {127, 31, 129, 2, 1, 80, 40, PLAIN, WHOLE},
+                                    {130, 2081, 65, 3, 1, 8, 8, PLAIN, WHOLE}, {20, 96, 40, 2, 1, 32, 32, LIMITS, 0}, {130, 40, 7, 3, 1, 8, 8, PLAIN, 0}};
 
 static const struct shape *shapes_of(enum gpu_kernel k, int *n) {
   if (k >= KERNEL_unpack_rows) return *n = sizeof some / sizeof *some, some;
@@ -218,15 +223,23 @@ static void check_plain(const struct work *w, const void *out, const char *what)
   measure_check(&m, w->epilogue == EPILOGUE_SILU || w->norm ? 1e-6 : 1e-11, w->epilogue == EPILOGUE_SILU && !w->norm && s->inputs != LIMITS, what);
 }
 
-// The same rows among many, which another kernel serves: the same bits.
-static void check_among_many(const struct work *w, const float *out, const char *what) {
+static void launch(enum gpu_epilogue epilogue, struct phi3_linear *p, int32_t multiprocessors) {
+  struct gpu_device *d = test_device();
+  int32_t own = d->multiprocessors;
+  if (multiprocessors) d->multiprocessors = multiprocessors;
+  assert_ok(gpu_linear(d, epilogue, p, &e));
+  d->multiprocessors = own;
+}
+
+// The same rows among many, which another kernel serves, in half and in whole tiles: the same bits.
+static void check_among_many(const struct work *w, const float *out, int32_t multiprocessors, const char *what) {
   enum { MANY = 33 };
   uint16_t *x = malloc((size_t)(MANY * w->ldx) * sizeof *x);
   for (int64_t r = 0; r < MANY; r++) memcpy(x + r * w->ldx, w->x + r % w->s.rows * w->ldx, (size_t)w->ldx * sizeof *x);
   struct buffer b_x = buffer_open(x, (size_t)(MANY * w->ldx) * sizeof *x), b_out = buffer_open(NULL, (size_t)(MANY * w->ld_out) * sizeof *out);
   struct phi3_linear p = w->p;
   p.x = b_x.p, p.out = b_out.p, p.rows = MANY;
-  assert_ok(gpu_linear(test_device(), w->epilogue, &p, &e));
+  launch(w->epilogue, &p, multiprocessors);
   float *all = buffer_read(&b_out, what);
   for (int64_t r = 0; r < MANY; r++)
     if (memcmp(all + r * w->ld_out, out + r % w->s.rows * w->ld_out, (size_t)w->s.features * sizeof *out))
@@ -277,7 +290,7 @@ struct outcome case_linear(enum gpu_kernel k, int shape, uint64_t seed, bool che
   struct work w = {.epilogue = epilogue_of(k), .norm = k >= KERNEL_decode_norm_store && k <= KERNEL_decode_norm_qkv};
   w.s = shapes_of(k, &n)[shape];
   char what[160];
-  snprintf(what, sizeof what, "%s, %d rows, k %d, %d features", gpu_kernel_name(k), w.s.rows, w.s.k, w.s.features);
+  snprintf(what, sizeof what, "%s, %d rows, k %d, %d features, multiprocessors %d", gpu_kernel_name(k), w.s.rows, w.s.k, w.s.features, w.s.multiprocessors);
   make_order(&w);
   make_inputs(&w, &seed);
   make_step(&w, &seed);
@@ -292,7 +305,7 @@ struct outcome case_linear(enum gpu_kernel k, int shape, uint64_t seed, bool che
     make_sums(&w);
     assert_ok(gpu_apply(test_device(), w.epilogue, &w.p, &e));
   } else {
-    assert_ok(gpu_linear(test_device(), w.epilogue, &w.p, &e));
+    launch(w.epilogue, &w.p, w.s.multiprocessors);
   }
   struct outcome o = {buffer_read(&w.b_out, what), w.b_out.bytes};
   if (w.epilogue == EPILOGUE_QKV) {
@@ -305,7 +318,8 @@ struct outcome case_linear(enum gpu_kernel k, int shape, uint64_t seed, bool che
     free(keys), free(values);
   } else if (check) {
     check_plain(&w, o.data, what);
-    if (w.epilogue == EPILOGUE_STORE && !w.norm && w.s.rows <= PHI3_DECODE_ROWS) check_among_many(&w, o.data, what);
+    for (int32_t one = 0; one < 2 && w.epilogue == EPILOGUE_STORE && !w.norm && w.s.rows <= PHI3_DECODE_ROWS; one++)
+      check_among_many(&w, o.data, one ? WHOLE : 0, what);
   }
   free_work(&w);
   return o;

@@ -2,6 +2,7 @@
 #include "tests/gpu/gpu_test.h"
 #include "runtime/generate.h"
 #include <dlfcn.h>
+#include <math.h>
 
 static struct err e;
 
@@ -199,6 +200,38 @@ static void ranges_end_with_a_failed_step(void **state) {
 }
 #endif
 
+// Where the drawn id stands among the logits, as a share of the vocabulary.
+static double drawn_rank(struct work *w, const struct sampler_options *o, double random) {
+  static float logits[4096];
+  int32_t id, vocab = w->model.config.vocab_size, before = 0;
+  assert_in_range(vocab, 1, 4096);
+  assert_ok(forward_pick(&w->forward, o, &random, &id, &e) && forward_read(&w->forward, STAGE_LOGITS, logits, &e));
+  assert_in_range(id, 0, vocab - 1);
+  for (int32_t i = 0; i < vocab; i++) before += logits[i] > logits[id];
+  return (double)before / vocab;
+}
+
+// After a replayed step: so hot that all tokens are about equally probable, the random number is the place; with min-p 1 there is only the best one.
+static void replayed_logits_are_drawn_from(void **state) {
+  (void)state;
+  struct work w;
+  int32_t ids[MAX_BATCH];
+  open_work(&w);
+  for (int t = 0; t < 3; t++) assert_ok(step(&w, 1, t ? 1 : 20, ids));
+  assert_int_equal(calls.graphs, 2);
+  struct sampler_options hot = sampler_greedy(), best = sampler_greedy();
+  hot.temperature = 10000;
+  best.temperature = 1;
+  best.min_p = 1;
+  for (int i = 0; i < 5; i++) {
+    const double random[] = {0, 0.25, 0.5, 0.75, 0.999};
+    double rank = drawn_rank(&w, &hot, random[i]);
+    if (fabs(rank - random[i]) > 0.02) fail_msg("the random number %g draws the token at %g of the vocabulary", random[i], rank);
+    assert_true(drawn_rank(&w, &best, random[i]) == 0);
+  }
+  close_work(&w);
+}
+
 int main(void) {
 #ifdef FAKE_NVTX_FILE
   setenv("NVTX_INJECTION64_PATH", FAKE_NVTX_FILE, 1);
@@ -207,7 +240,8 @@ int main(void) {
 #ifdef FAKE_NVTX_FILE
       cmocka_unit_test(ranges_nest), cmocka_unit_test(ranges_end_with_a_failed_step), // first: the listener has heard nothing yet
 #endif
-      cmocka_unit_test(a_token_is_one_graph), cmocka_unit_test(a_longer_context_makes_few_graphs), cmocka_unit_test(generation_replays)};
+      cmocka_unit_test(a_token_is_one_graph), cmocka_unit_test(a_longer_context_makes_few_graphs), cmocka_unit_test(generation_replays),
+      cmocka_unit_test(replayed_logits_are_drawn_from)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   test_device_close();
   return failed;

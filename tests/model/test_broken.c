@@ -163,7 +163,10 @@ static void a_damaged_index_is_refused(void **state) {
       {"{\"weight_map\": {\"a\": \"/etc/passwd\"}}", "'a' names no file"},
       {"{\"weight_map\": {\"a\": \"gone.safetensors\"}}", "gone.safetensors: cannot open"},
       {"{\"weight_map\": {\"a\": \"model-00001-of-00002.safetensors\"}}", "'a' should be in"},
-      {"{\"weight_map\": {\"model.embed_tokens.weight\": \"model-00001-of-00002.safetensors\"}}", "is missing"}};
+      {"{\"weight_map\": {\"model.embed_tokens.weight\": \"model-00001-of-00002.safetensors\"}}", "is missing"},
+      {"{\"weight_map\": {\"model.norm.weight\": \"model-00001-of-00002.safetensors\", "
+       "\"model.embed_tokens.weight\": \"model-00002-of-00002.safetensors\"}}",
+       "should be in"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct model m;
     write_text(index, cases[i].json);
@@ -206,6 +209,8 @@ static void bad_safetensors_are_explained(void **state) {
   open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "4 bytes of data");
   open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,1073741824],\"data_offsets\":[0,0]}}", 0,
               "0 bytes of data"); // 2^64 bytes
+  open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0,
+              "0 bytes of data"); // 2^64 elements
   open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "there is a hole before it");
   open_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F16\",\"shape\":[1],"
               "\"data_offsets\":[2,4]}}",

@@ -19,6 +19,8 @@ static struct plant {
   enum compare_point point;
   int32_t layer;
   float factor; // on every value; NaN or infinite: on one value alone
+  bool one;     // also a number in place of one value alone,
+  int spared;   // and not in the first steps
   struct backend_ops ops;
   const struct backend_ops *good;
 } plant;
@@ -26,7 +28,8 @@ static struct plant {
 enum { BAD_ROW = 7, BAD_CHANNEL = 3 };
 
 static void spoil(float *x, int64_t rows, int64_t width) {
-  if (!isfinite(plant.factor)) x[BAD_ROW * width + BAD_CHANNEL] = plant.factor;
+  if (plant.one && plant.spared-- != 0) return;
+  if (plant.one || !isfinite(plant.factor)) x[BAD_ROW * width + BAD_CHANNEL] = plant.factor;
   else
     for (int64_t i = 0; i < rows * width; i++) x[i] *= plant.factor;
 }
@@ -269,6 +272,21 @@ static void a_nan_is_found_where_it_is(void **state) {
   }
 }
 
+static void the_largest_error_is_told_with_its_place(void **state) {
+  (void)state;
+  struct pair p;
+  pair_open(&p, "tests/goldens/models/mha", FEED_REFERENCE);
+  plant_in(p.lockstep->b, POINT_MLP_IN, 1, 100);
+  plant.one = true;
+  plant.spared = 1;
+  run_some(&p, BAD_ROW + 2); // three steps or more
+  const struct compare_value *worst = &lockstep_cell(p.lockstep, 1, POINT_MLP_IN)->worst;
+  assert_int_equal(worst->position, BAD_ROW + 2 + BAD_ROW);
+  assert_int_equal(worst->channel, BAD_CHANNEL);
+  assert_true(fabsf(worst->a) < 100 && worst->b == 100);
+  pair_close(&p);
+}
+
 static void logits_that_are_no_numbers_are_counted(void **state) {
   (void)state;
   struct pair p;
@@ -298,6 +316,35 @@ static void logits_gates(void **state) {
 }
 
 // Every golden case within the built-in gates, by the prefill and the decode path.
+// The design's numbers, written down again: a gate that is widened by mistake is seen.
+static void gates_are_the_designs(void **state) {
+  (void)state;
+  static const double fp16[POINT_COUNT] = {
+      [POINT_EMBED] = 1e-7,     [POINT_QUERY] = 1e-6,         [POINT_KEYS] = 1e-6,   [POINT_VALUES] = 1e-6,
+      [POINT_ATTENTION] = 1e-6, [POINT_ATTENTION_OUT] = 1e-7, [POINT_MLP_IN] = 1e-6, [POINT_MLP_OUT] = 1e-7,
+      [POINT_NORM] = 1e-7,      [POINT_LOGITS] = 1e-6};
+  struct compare_gates alone = compare_gates_of(COMPARE_FP16, FEED_REFERENCE),
+                       own = compare_gates_of(COMPARE_FP32, FEED_OWN);
+  for (int p = 0; p < POINT_COUNT; p++) {
+    assert_true(alone.nmse[p] <= fp16[p] * (1 + 1e-9));   // elementwise 1e-7, projections and attention 1e-6
+    assert_true(own.nmse[p] <= 1e-5 * 1e-5 * (1 + 1e-9)); // fp32: a relative error of 1e-5
+  }
+  for (int feed = FEED_OWN; feed <= FEED_REFERENCE; feed++) {
+    struct compare_gates g = compare_gates_of(COMPARE_FP16, (enum compare_feed)feed);
+    assert_true(g.divergence <= 1e-4 && g.same_top >= 0.995);
+  }
+}
+
+static void an_operation_passes_up_to_its_gate(void **state) {
+  (void)state;
+  struct compare_cell c = {.count = 4, .error = 0.99e-6, .reference = 1};
+  assert_true(compare_cell_passes(&c, 1e-6));
+  c.error = 1.01e-6;
+  assert_false(compare_cell_passes(&c, 1e-6));
+  c.rounding = 0.02e-6; // what storing the stream costs is nobody's error
+  assert_true(compare_cell_passes(&c, 1e-6));
+}
+
 static void check_gates(const struct golden *g, void *ctx) {
   int32_t n = (int32_t)g->ids.shape[0] < 48 ? (int32_t)g->ids.shape[0] : 48;
   for (int feed = FEED_OWN; feed <= FEED_REFERENCE; feed++) {
@@ -465,7 +512,10 @@ int main(int argc, char **argv) {
                                      cmocka_unit_test(fed_its_own_values_the_first_one_past_its_gate_is_the_mistake),
                                      cmocka_unit_test(a_nan_is_found_where_it_is),
                                      cmocka_unit_test(logits_that_are_no_numbers_are_counted),
+                                     cmocka_unit_test(the_largest_error_is_told_with_its_place),
                                      cmocka_unit_test(logits_gates),
+                                     cmocka_unit_test(gates_are_the_designs),
+                                     cmocka_unit_test(an_operation_passes_up_to_its_gate),
                                      cmocka_unit_test(all_goldens_are_within_the_gates),
                                      cmocka_unit_test(equal_backends_have_no_error),
                                      cmocka_unit_test(what_is_written_is_read),

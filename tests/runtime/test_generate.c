@@ -6,7 +6,8 @@
 
 static struct err e;
 
-static const struct backend_options plain = {.threads = 2, .page_size = 16, .num_pages = 64, .max_rows = 320, .max_logits = 1};
+static const struct backend_options plain = {
+    .threads = 2, .page_size = 16, .num_pages = 64, .max_rows = 320, .max_logits = 1};
 
 static struct generate_options greedy(int64_t n) {
   return (struct generate_options){.max_new = n, .ignore_end = true, .sampler = sampler_greedy()};
@@ -24,7 +25,8 @@ static void check_greedy(const struct golden *g, void *ctx) {
     assert_ok(generate(&s, NULL, g->ids.data, g->ids.shape[0], &go, &out, &e));
     assert_int_equal(out.ids.count, g->num_greedy);
     for (int32_t i = 0; i < g->num_greedy; i++)
-      if (out.ids.data[i] != g->greedy[i]) fail_msg("%s: cache %d: token %d is %d, expected %d", g->name, use_cache, i, out.ids.data[i], g->greedy[i]);
+      if (out.ids.data[i] != g->greedy[i])
+        fail_msg("%s: cache %d: token %d is %d, expected %d", g->name, use_cache, i, out.ids.data[i], g->greedy[i]);
     generated_free(&out);
     session_free(&s);
   }
@@ -49,9 +51,11 @@ static void the_bundled_model_writes_what_it_learnt(void **state) {
   size_t n = json_array_size(list), i;
   assert_true(n > 3);
   for (i = 0; i < n; i++) {
-    const json_t *c = json_array_get(list, i), *prompt = json_object_get(c, "prompt_ids"), *ids = json_object_get(c, "ids");
+    const json_t *c = json_array_get(list, i), *prompt = json_object_get(c, "prompt_ids"),
+                 *ids = json_object_get(c, "ids");
     struct ids from = {0};
-    for (size_t j = 0; j < json_array_size(prompt); j++) assert_ok(ids_push(&from, (int32_t)json_integer_value(json_array_get(prompt, j)), &e));
+    for (size_t j = 0; j < json_array_size(prompt); j++)
+      assert_ok(ids_push(&from, (int32_t)json_integer_value(json_array_get(prompt, j)), &e));
     struct session s;
     struct generated out;
     struct generate_options go = greedy((int64_t)json_array_size(ids));
@@ -72,6 +76,18 @@ static void the_bundled_model_writes_what_it_learnt(void **state) {
 static bool third_id(void *ctx, int32_t id) {
   (void)id;
   return ++*(int *)ctx < 3;
+}
+
+// All weights but the table of embeddings, of which a row is read.
+static void a_pass_reads_every_weight(void **state) {
+  (void)state;
+  struct opened o;
+  int64_t bytes = 0;
+  opened_open(&o, "tests/goldens/models/mha", &plain);
+  for (int64_t i = 0; i < o.model.num_tensors; i++)
+    if (strcmp(o.model.tensors[i].name, "model.embed_tokens.weight") != 0) bytes += o.model.tensors[i].bytes;
+  assert_true(bytes > 0 && weight_bytes_per_pass(&o.model) == bytes);
+  opened_close(&o);
 }
 
 static void generation_ends_for_its_reasons(void **state) {
@@ -99,6 +115,16 @@ static void generation_ends_for_its_reasons(void **state) {
   assert_ok(generate(&s, NULL, prompt, 4, &go, &out, &e));
   assert_int_equal(out.finish, FINISH_END_ID);
   if (!repeated) assert_int_equal(out.ids.count, 3);
+  assert_int_equal(out.ids.data[out.ids.count - 1], third);
+  generated_free(&out);
+  session_free(&s);
+
+  o.model.config.end_ids[0] = o.model.config.vocab_size; // one of two is enough
+  o.model.config.end_ids[1] = third;
+  o.model.config.num_end_ids = 2;
+  session_init(&s, &o.forward, true, 512);
+  assert_ok(generate(&s, NULL, prompt, 4, &go, &out, &e));
+  assert_int_equal(out.finish, FINISH_END_ID);
   assert_int_equal(out.ids.data[out.ids.count - 1], third);
   generated_free(&out);
   session_free(&s);
@@ -208,9 +234,9 @@ static void every_allocation_may_fail(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(greedy_ids_are_the_goldens),
-      cmocka_unit_test(the_bundled_model_writes_what_it_learnt),
-      cmocka_unit_test(generation_ends_for_its_reasons),   cmocka_unit_test(rewound_sessions_go_on_exactly),
-      cmocka_unit_test(a_full_cache_is_an_error_that_can_be_survived), cmocka_unit_test(every_allocation_may_fail)};
+      cmocka_unit_test(greedy_ids_are_the_goldens),     cmocka_unit_test(the_bundled_model_writes_what_it_learnt),
+      cmocka_unit_test(a_pass_reads_every_weight),      cmocka_unit_test(generation_ends_for_its_reasons),
+      cmocka_unit_test(rewound_sessions_go_on_exactly), cmocka_unit_test(a_full_cache_is_an_error_that_can_be_survived),
+      cmocka_unit_test(every_allocation_may_fail)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

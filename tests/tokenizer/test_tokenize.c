@@ -75,7 +75,7 @@ static void wrong(void **state) {
   mentions("--chat --decode 1", 2, "--chat");
   mentions(MODEL "--decode 99999", 1, "99999");
   mentions(MODEL "--decode one", 1, "'one'");
-  mentions("-m /nonexistent x", 1, "/nonexistent");
+  mentions("-m tests/tokenizer/no-model x", 1, "tests/tokenizer/no-model");
 }
 
 int main(void) {

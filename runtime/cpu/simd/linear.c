@@ -1,8 +1,8 @@
 // Projections. A row-major weight matrix wants its sums along k, so a vector holds k and the lanes are added at the end
-// of each chunk. One row of activations is bound by memory: four rows of weights at a time, read as stored. Many rows
-// are bound by arithmetic: a panel of weights is converted to fp32 and interleaved as the tile reads it, and TILE rows
-// x 4 outputs stay in registers, so that TILE + 4 loads feed 4 TILE fused multiply-adds. A tile of x stays in the first
-// cache, the panel in the second.
+// of each chunk. One row of activations is bound by memory: four rows of weights at a time, read as stored. A few rows
+// share what is unpacked of plain quantized blocks. Many rows are bound by arithmetic: a panel of weights is converted
+// to fp32 and interleaved as the tile reads it, and TILE rows x 4 outputs stay in registers, so that TILE + 4 loads
+// feed 4 TILE fused multiply-adds. A tile of x stays in the first cache, the panel in the second.
 #include "runtime/cpu/simd/unpack.h"
 #include "runtime/cpu/simd/names.h"
 
@@ -12,6 +12,16 @@ enum { TILE = 6 }; // 24 of 32 registers
 enum { TILE = 3 }; // 12 of 16 registers
 #else
 enum { TILE = 2 }; // products need registers as well
+#endif
+// Rows of x in a pass over plain quantized blocks, and rows of weights that share a load of x. Up to FEW_PLAIN rows
+// passes are quicker than converting the weights first, up to FEW_FLOAT rows of float weights one row after the other
+// is, by the cycles that they take on Zen 4; with four lanes neither is.
+#if defined __AVX512F__
+enum { PASS = 4, SHARE = 2, FEW_PLAIN = 8, FEW_FLOAT = 3 };
+#elif defined __AVX2__
+enum { PASS = 2, SHARE = 1, FEW_PLAIN = 2, FEW_FLOAT = 3 };
+#else
+enum { PASS = 2, SHARE = 1, FEW_PLAIN = 1, FEW_FLOAT = 1 };
 #endif
 _Static_assert((int)TILE <= LINEAR_TILE && LINEAR_ROWS % TILE == 0, "blocks of rows are cut into whole tiles");
 _Static_assert(CPU_PAD % VW == 0, "padding covers the last vector");
@@ -139,6 +149,93 @@ void CPU_NAME(linear_row)(const struct linear_task *t) {
   }
 }
 
+// Each load of x serves SHARE rows of weights. Left alone, compilers load x again for each multiply-add, and the first
+// cache gives fewer loads than there are multiply-adds.
+#if defined __AVX512F__
+#define keep_in_register(v) __asm__("" : "+v"(v))
+#else
+#define keep_in_register(v) (void)(v)
+#endif
+
+// acc[r][i] += the products of row i, a chunk of plain blocks, and row r of x.
+INLINE void pass_piece(enum dtype t, int rows, const struct piece *p, const struct scales s[4],
+                       const float *const x[PASS], int64_t k0, vf acc[PASS][4]) {
+  int64_t blocks = p->n / 32;
+  for (int64_t b = 0; b < blocks; b++, k0 += 32) {
+    UNROLL for (int first = 0; first < 4; first += SHARE) {
+      vf w[SHARE][32 / VW];
+      UNROLL for (int i = 0; i < SHARE; i++)
+          unpack_plain(t, p->row[first + i] + p->done + b * unit_bytes(t), s[first + i].of + b * unit_scales(t), w[i]);
+      UNROLL for (int v = 0; v < 32 / VW; v++) UNROLL for (int r = 0; r < rows; r++) {
+        vf xv = vf_load(x[r] + k0 + v * VW);
+        keep_in_register(xv);
+        UNROLL for (int i = 0; i < SHARE; i++) acc[r][first + i] = vf_fma(w[i][v], xv, acc[r][first + i]);
+      }
+    }
+  }
+}
+
+// out[r, o] of `count` rows of weights for `used` rows of x, at most `rows`. Behind the last of them the last one
+// again, whose sums nobody reads.
+INLINE void pass(enum dtype t, int rows, const struct linear_task *task, const struct weight_row *w, int32_t count,
+                 const float *x, int used, float *out) {
+  const float *row[PASS];
+  for (int r = 0; r < rows; r++) row[r] = x + at_most(r, used - 1) * task->ldx;
+  for (int32_t o = 0; o < count; o += 4) {
+    v4f sum[PASS] = {{0}};
+    for (int64_t k0 = 0; k0 < task->k; k0 += LINEAR_CHUNK) {
+      struct piece p = piece_at(t, task, w, count, o, k0);
+      struct scales s[4];
+      vf acc[PASS][4];
+      load_scales(t, &p, 0, s);
+      UNROLL for (int r = 0; r < rows; r++) UNROLL for (int i = 0; i < 4; i++) acc[r][i] = (vf){0};
+      pass_piece(t, rows, &p, s, row, k0, acc);
+      UNROLL for (int r = 0; r < rows; r++) sum[r] += vf_sum4(acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
+    }
+    for (int r = 0; r < used; r++)
+      memcpy(out + r * LINEAR_PANEL + o, &sum[r], (size_t)at_most(4, count - o) * sizeof *out);
+  }
+}
+
+// All rows of a plain quantized type.
+INLINE void passes(enum dtype t, const struct linear_task *task, const struct weight_row *w, int32_t count,
+                   float *out) {
+  const float *x = task->x;
+  for (int32_t left = task->num_rows, used; left > 0; left -= used, x += used * task->ldx, out += used * LINEAR_PANEL) {
+    used = (int32_t)at_most(left, PASS);
+    if (used == 2) pass(t, 2, task, w, count, x, 2, out);
+    else pass(t, PASS, task, w, count, x, used, out);
+  }
+}
+
+static bool is_plain(enum dtype t) { return !is_float(t) && unit_elements(t) == 32; }
+
+static void passes_any(const struct linear_task *t) {
+  for (int32_t o = 0, count; o < t->num_outputs; o += count) {
+    const struct weight_row *w = t->w + o;
+    for (count = 1; o + count < t->num_outputs && w[count].type == w->type;) count++;
+    switch (w->type) {
+    case DTYPE_Q8_0: passes(DTYPE_Q8_0, t, w, count, t->out + o); break;
+    case DTYPE_Q4_0: passes(DTYPE_Q4_0, t, w, count, t->out + o); break;
+    default: passes(DTYPE_Q4_1, t, w, count, t->out + o); break;
+    }
+  }
+}
+
+static void row_by_row(const struct linear_task *t) {
+  struct linear_task one = *t;
+  one.num_rows = 1;
+  for (int32_t r = 0; r < t->num_rows; r++, one.x += t->ldx, one.out += LINEAR_PANEL) CPU_NAME(linear_row)(&one);
+}
+
+static bool all_are(const struct linear_task *t, bool (*is)(enum dtype)) {
+  for (int32_t o = 0; o < t->num_outputs; o++)
+    if (!is(t->w[o].type)) return false;
+  return true;
+}
+
+static bool is_any_float(enum dtype t) { return is_float(t); }
+
 // n elements of a stored row to fp32 vectors `stride` floats apart; the last one is filled up with zeros.
 INLINE void convert(enum dtype t, const uint8_t *row, int64_t n, float *dst, int64_t stride) {
   int64_t k = 0;
@@ -231,6 +328,14 @@ static void pack_x(const float *x, int64_t ldx, int rows, int64_t steps, float *
 }
 
 void CPU_NAME(linear_rows)(const struct linear_task *t, struct linear_scratch *b) {
+  if (t->num_rows <= FEW_PLAIN && all_are(t, is_plain)) {
+    passes_any(t);
+    return;
+  }
+  if (t->num_rows <= FEW_FLOAT && all_are(t, is_any_float)) {
+    row_by_row(t);
+    return;
+  }
   int32_t groups = (t->num_outputs + 3) / 4;
   memset(t->out, 0, (size_t)t->num_rows * LINEAR_PANEL * sizeof *t->out);
   for (int64_t k0 = 0; k0 < t->k; k0 += LINEAR_CHUNK) {
