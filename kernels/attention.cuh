@@ -6,8 +6,7 @@
 //   8 j + 2 s + 0..1.
 //   Keys of a tile are permuted: column n of score tile t (0 .. 3) is key 8 (n / 2) + n % 2 + 2 t. So lane j's scores
 //   are those of keys 8 j .. 8 j + 7, which are operand A of the second product without a shuffle, and its operand B,
-//   eight consecutive keys of a channel of the transposed V page, is one 16-byte load for four products. The sum of the
-//   weights is one more channel of the second product, whose values are ones.
+//   eight consecutive keys of a channel of the transposed V page, is one 16-byte load for four products.
 // A score is scaled by the same fused operation that subtracts the maximum: exp2(s scale - m).
 // Every rounding is spelt out (__fmaf_rn ...): the two kernels must give the same bits.
 // Online softmax: Milakov and Gimelshein 2018; tiling: FlashAttention-2 (Dao 2023); split keys: Flash-Decoding (Dao et
@@ -80,22 +79,25 @@ struct Place {
 // Masks for `n` halfs (n at most 0: none) of a word that holds halfs 2 i and 2 i + 1.
 __device__ __forceinline__ uint32_t keep(int n, int i) { return n >= 2 * i + 2 ? ~0u : n == 2 * i + 1 ? 0xffffu : 0u; }
 
-// Partial softmax of rows g (index 0) and g + 8 (index 1) over one span. Behind the channels' tiles comes one of ones
-// in place of values: its sums are those of the weights.
+// Partial softmax of rows g (index 0) and g + 8 (index 1) over one span. l is this lane's share of the sum of weights,
+// taken before they are rounded for the second product.
 template <int CHANNEL_TILES> struct Partial {
-  static constexpr int TILES = CHANNEL_TILES + 1;
-  float o[TILES][4];
-  float m[2];
+  float o[CHANNEL_TILES][4];
+  float m[2], l[2];
   __device__ __forceinline__ void clear() {
 #pragma unroll
-    for (int c = 0; c < TILES; c++)
+    for (int c = 0; c < CHANNEL_TILES; c++)
 #pragma unroll
       for (int i = 0; i < 4; i++) o[c][i] = 0;
     m[0] = m[1] = NO_MAXIMUM;
+    l[0] = l[1] = 0;
   }
-  __device__ __forceinline__ float weight(int r) const { return o[CHANNEL_TILES][2 * r]; }
+  // The sum of all lanes; the whole warp asks for it.
+  __device__ __forceinline__ float weight(int r) const {
+    const float pair = __fadd_rn(l[r], shuffle_xor(l[r], 1));
+    return __fadd_rn(pair, shuffle_xor(pair, 2));
+  }
 };
-constexpr uint32_t ONES = 0x3c003c00; // two halfs
 
 // Scores of one group of 32 channels, four chains of sums at a time; the first group starts them.
 __device__ __forceinline__ void add_scores(float (&s)[SCORE_TILES][4], bool first, const uint4 &q0, const uint4 &q1,
@@ -126,7 +128,7 @@ __device__ __forceinline__ void mask(float (&s)[SCORE_TILES][4], int tile_key, c
 template <int CHANNEL_TILES>
 __device__ __forceinline__ void online_step(Partial<CHANNEL_TILES> &p, float (&s)[SCORE_TILES][4], float scale) {
   static_assert(SCORE_TILES == 4, "the maximum's tree");
-  constexpr int SUMS = 4 * Partial<CHANNEL_TILES>::TILES, STEPS = 4 * SCORE_TILES;
+  constexpr int SUMS = 4 * CHANNEL_TILES, STEPS = 4 * SCORE_TILES;
   float most[SCORE_TILES][2], m[2], correction[2];
 #pragma unroll
   for (int i = 0; i < STEPS / 2; i++) {
@@ -157,13 +159,17 @@ __device__ __forceinline__ void online_step(Partial<CHANNEL_TILES> &p, float (&s
     correction[r] = exp2_fast(__fadd_rn(p.m[r], -m[r]));
     p.m[r] = m[r];
   }
+  float sum[2] = {0, 0};
 #pragma unroll
   for (int i = 0; i < STEPS; i++) {
     s[i / 4][i % 4] = exp2_fast(s[i / 4][i % 4]);
+    sum[i % 4 / 2] = __fadd_rn(sum[i % 4 / 2], s[i / 4][i % 4]);
 #pragma unroll
     for (int c = i * SUMS / STEPS; c < (i + 1) * SUMS / STEPS; c++)
       p.o[c / 4][c % 4] = __fmul_rn(p.o[c / 4][c % 4], correction[c % 4 / 2]);
   }
+#pragma unroll
+  for (int r = 0; r < 2; r++) p.l[r] = __fmaf_rn(p.l[r], correction[r], sum[r]);
 }
 
 // Weights as operand A.

@@ -71,7 +71,6 @@ __device__ __forceinline__ void apply_weights(Partial<HEAD_DIM / 8> &p, const fl
     const uint32_t kept = keep(n, t);
 #pragma unroll
     for (int c = 0; c < HEAD_DIM / 8; c++) mma_m16n8k8(p.o[c], a[t][0], a[t][1], word(tile.values[c], t) & kept);
-    mma_m16n8k8(p.o[HEAD_DIM / 8], a[t][0], a[t][1], ONES);
   }
 }
 
@@ -82,6 +81,7 @@ __device__ __forceinline__ void store(const Partial<HEAD_DIM / 8> &sums, const p
   const int g = threadIdx.x % 32 / 4, j = threadIdx.x % 4;
 #pragma unroll
   for (int r = 0; r < 2; r++) {
+    const float weight = sums.weight(r);
     if (g + 8 * r >= count) continue;
     float *out =
         p.partial + (((int64_t)blockIdx.z * p.heads + head0 + g + 8 * r) * p.max_spans + span) * (p.head_dim + 2);
@@ -89,7 +89,7 @@ __device__ __forceinline__ void store(const Partial<HEAD_DIM / 8> &sums, const p
     for (int c = 0; c < HEAD_DIM / 8; c++)
       if (c * 8 + 2 * j < p.head_dim)
         *reinterpret_cast<float2 *>(out + c * 8 + 2 * j) = make_float2(sums.o[c][2 * r], sums.o[c][2 * r + 1]);
-    if (j == 0) *reinterpret_cast<float2 *>(out + p.head_dim) = make_float2(sums.m[r], sums.weight(r));
+    if (j == 0) *reinterpret_cast<float2 *>(out + p.head_dim) = make_float2(sums.m[r], weight);
   }
 }
 

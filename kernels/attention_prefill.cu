@@ -8,8 +8,8 @@
 // weights, and both are stored before the tile's only barrier. A key's row is 64 bytes past a multiple of 128, or odd
 // keys have their 64-byte groups swapped, so that two keys' slices share no bank; V lies as 64 bytes (32 keys) a
 // channel. Tiles beyond the diagonal or behind the window are not read. A warp has few neighbours to hide its latency,
-// so products go in four to five independent chains, and addresses are computed a tile ahead. Registers at head size
-// 96: sums 52, earlier spans 52, scores 16, queries 24 (from L1 at each tile at 128, where they do not fit), on their
+// so products go in four independent chains, and addresses are computed a tile ahead. Registers at head size
+// 96: sums 50, earlier spans 50, scores 16, queries 24 (from L1 at each tile at 128, where they do not fit), on their
 // way 24: two blocks an SM. Ideal: operations = 4 head_dim heads x visible pairs; bytes = q, out, and K and V once for
 // each block of 64 queries (from L2 for the most part). On the virtual T4, 32 heads of 96 at 2048 tokens: 913 us, of
 // them 425 at the tensor cores' own pace, 208 at that of issuing instructions, 256 at that of shared memory
@@ -153,7 +153,7 @@ __device__ __forceinline__ void scores(float (&s)[SCORE_TILES][4], const Queries
   }
 }
 
-// Four chains of sums at a time, and that of the weights themselves.
+// Four chains of sums at a time.
 template <int HEAD_DIM>
 __device__ __forceinline__ void apply_weights(Partial<Shape<HEAD_DIM>::CHANNEL_TILES> &p,
                                               const uint32_t (&a)[SCORE_TILES][2], uint4 *sv, int lane_values) {
@@ -164,11 +164,9 @@ __device__ __forceinline__ void apply_weights(Partial<Shape<HEAD_DIM>::CHANNEL_T
 #pragma unroll
     for (int c = c0; c < TILES && c < c0 + AT_ONCE; c++) v[c - c0] = piece_at(sv, lane_values + c * 512);
 #pragma unroll
-    for (int t = 0; t < SCORE_TILES; t++) {
+    for (int t = 0; t < SCORE_TILES; t++)
 #pragma unroll
       for (int c = c0; c < TILES && c < c0 + AT_ONCE; c++) mma_m16n8k8(p.o[c], a[t][0], a[t][1], word(v[c - c0], t));
-      if (c0 == 0) mma_m16n8k8(p.o[TILES], a[t][0], a[t][1], ONES);
-    }
   }
 }
 
