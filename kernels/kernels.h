@@ -213,7 +213,7 @@ struct phi3_sample {
   K(decode_norm_silu, phi3_linear, 256, 104)     \
   K(decode_norm_qkv, phi3_linear, 256, 104)      \
   K(attention_prefill_32, phi3_attention, 128, 128) \
-  K(attention_prefill_64, phi3_attention, 128, 192) \
+  K(attention_prefill_64, phi3_attention, 128, 208) \
   K(attention_prefill_80, phi3_attention, 128, 232) \
   K(attention_prefill_96, phi3_attention, 128, 248) \
   K(attention_prefill_128, phi3_attention, 128, 255) \
