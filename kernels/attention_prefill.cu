@@ -8,13 +8,13 @@
 // weights, and both are stored before the tile's only barrier. A key's row is 64 bytes past a multiple of 128, or odd
 // keys have their 64-byte groups swapped, so that two keys' slices share no bank; V lies as 64 bytes (32 keys) a
 // channel. Tiles beyond the diagonal or behind the window are not read. A warp has few neighbours to hide its latency,
-// so products go in four independent chains, and addresses are computed a tile ahead. Registers at head size
-// 96: sums 50, earlier spans 50, scores 16, queries 24 (from L1 at each tile at 128, where they do not fit), on their
-// way 24: two blocks an SM. Ideal: operations = 4 head_dim heads x visible pairs; bytes = q, out, and K and V once for
-// each block of 64 queries (from L2 for the most part). On the virtual T4, 32 heads of 96 at 2048 tokens: 913 us, of
-// them 425 at the tensor cores' own pace, 208 at that of issuing instructions, 256 at that of shared memory
-// (kernel_bench --device vgpu
-// --benchmark_filter='attention_prefill_96/rows:2048').
+// so products go in four independent chains, and addresses are computed a tile ahead.
+// Registers at head size 96 (240 in all): sums 50, earlier spans 50, scores 16, queries 24 (from L1 at each tile at 128,
+// where they do not fit), on their way 24: two blocks an SM.
+// Ideal: operations = 4 head_dim heads x visible pairs; bytes = q, out, and K and V once for each block of 64 queries
+// (from L2 for the most part). On the virtual T4, 32 heads of 96 at 2048 tokens: 922 us, of them 408 at the tensor
+// cores' own pace, 256 at that of shared memory, 214 at that of issuing instructions
+// (kernel_bench --device vgpu --benchmark_filter=attention_prefill_96/rows:2048).
 #include "attention.cuh"
 
 namespace {

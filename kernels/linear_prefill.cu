@@ -10,15 +10,15 @@
 // are spelt out. Both operands lie in shared memory in the order in which the lanes want them, in 8-byte pieces without
 // conflicts (but for one store of sixteen that the compiler cuts in two): of weights the pair of registers of one mma,
 // of activations the words of two. A piece keeps the port for two cycles, so one between two mma does not outrun it; 24
-// pieces feed 64 mma, 48 cycles of the port for 128 of the tensor cores. Sums: chains of PHI3_CHUNK_K, added in
-// ascending order, so 128 of the 218 registers hold sums: one block an SM, two warps a scheduler, latency hidden by 16
-// independent mma. 32 KiB of shared memory. Ideal: bytes = 2 k (features + rows) + output, operations = 2 k features
-// rows. On the virtual T4 (memory at 256 GB/s) the tensor cores are the bound: 2048 rows of 3072 x 3072 in 909 us, of
-// them 593 at the tensor cores' own pace, 531 at memory's, 403 at L2's, 303 at shared memory's: `build/kernel_bench
-// --device vgpu --blocks 80
-// --benchmark_filter=linear_add/o/rows:2048 --json p.json`, whose 80 blocks are two waves of 9.6. What is lost is lost
-// to bursts of loads: a step's 512 sectors are twice what L1 has places for on their way, and shared-memory loads wait
-// behind them.
+// pieces feed 64 mma, 48 cycles of the port for 128 of the tensor cores.
+// Sums: chains of PHI3_CHUNK_K, added in ascending order, so 128 of the 218 registers hold sums: one block an SM, two
+// warps a scheduler, latency hidden by 16 independent mma. 32 KiB of shared memory.
+// Ideal: bytes = 2 k (features + rows) + output, operations = 2 k features rows. On the virtual T4 (memory at 256 GB/s)
+// the tensor cores are the bound: 2048 rows of 3072 x 3072 in 909 us, of them 593 at the tensor cores' own pace, 531 at
+// memory's, 403 at L2's, 303 at shared memory's
+// (kernel_bench --device vgpu --blocks 80 --benchmark_filter=linear_add/o/rows:2048, two waves of 9.6).
+// What is lost is lost to bursts of loads: a step's 512 sectors are twice what L1 has places for on their way, and
+// shared-memory loads wait behind them.
 // Method: CUTLASS's hierarchy (Kerr et al. 2017); fragment-order packing as in Marlin (Frantar et al. 2024).
 #include "epilogue.cuh"
 
