@@ -95,6 +95,7 @@ run() { # part
 jobs=()
 stop() {
   trap - INT TERM HUP
+  mapfile -t jobs < <(jobs -p) # one may have begun that is not in the list yet
   for job in "${jobs[@]}"; do kill -- "-$job" 2>/dev/null || true; done
   if [ ${#jobs[@]} -gt 0 ]; then sleep 1; fi # phi3 ends by itself after its pass, which may take minutes
   for job in "${jobs[@]}"; do kill -KILL -- "-$job" 2>/dev/null || true; done

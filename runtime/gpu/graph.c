@@ -1,9 +1,10 @@
 // Decode steps as graphs: the launches of a step of a shape are captured once and replayed from then on.
 #include "runtime/gpu/gpu.h"
 
+// The others keep their order: the first is the oldest.
 static void drop(struct gpu *g, int32_t i) {
   g->d.cuda.graph_exec_destroy(g->graphs[i].exec);
-  g->graphs[i] = g->graphs[--g->num_graphs];
+  memmove(&g->graphs[i], &g->graphs[i + 1], (size_t)(--g->num_graphs - i) * sizeof *g->graphs);
 }
 
 void gpu_drop_graphs(struct gpu *g) {

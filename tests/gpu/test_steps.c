@@ -120,6 +120,71 @@ static void a_longer_context_makes_few_graphs(void **state) {
   close_work(&w);
 }
 
+// A decode step of `batch` sequences, with logits or without; whether a graph was made for it.
+static bool made_a_graph(struct work *w, int batch, enum logits_of logits) {
+  static const int32_t token = 1;
+  struct forward_input in[MAX_BATCH];
+  memset(&calls, 0, sizeof calls);
+  for (int i = 0; i < batch; i++) in[i] = (struct forward_input){&w->s[i], &token, 1, false, logits};
+  assert_ok(forward_run(&w->forward, in, batch, &e));
+  assert_int_equal(calls.graphs, 1);
+  return calls.graphs_made == 1;
+}
+
+// One decode step of each shape; how many graphs were made.
+static int graphs_of_all_shapes(struct work *w) {
+  int made = 0;
+  for (int batch = 1; batch <= MAX_BATCH; batch++) made += made_a_graph(w, batch, LOGITS_NONE) + made_a_graph(w, batch, LOGITS_LAST);
+  return made;
+}
+
+// Steps of other rows, logits or spans of keys have graphs of their own; where these are too many, the oldest goes.
+static void each_shape_has_its_graph(void **state) {
+  (void)state;
+  enum { SHAPES = 2 * MAX_BATCH };
+  static_assert(SHAPES <= GPU_GRAPHS && 2 * SHAPES > GPU_GRAPHS, "the second span's graphs drive out some of the first one's, not all");
+  struct work w;
+  int32_t ids[MAX_BATCH];
+  open_work(&w);
+  assert_ok(step(&w, MAX_BATCH, 20, ids));
+  assert_int_equal(graphs_of_all_shapes(&w), SHAPES);
+  assert_int_equal(graphs_of_all_shapes(&w), 0);
+  assert_ok(step(&w, 1, PHI3_SPAN_KEYS - 20, ids)); // the first sequence is in all of them
+  assert_int_equal(graphs_of_all_shapes(&w), SHAPES);
+  assert_int_equal(graphs_of_all_shapes(&w), 0);
+  sequence_free(&w.s[0], &w.forward.pages);
+  assert_ok(step(&w, 1, 20, ids));
+  for (int batch = MAX_BATCH; batch > 0; batch--) { // from the newest on
+    bool gone = 2 * (batch - 1) < 2 * SHAPES - GPU_GRAPHS;
+    assert_int_equal(made_a_graph(&w, batch, LOGITS_LAST), gone);
+    if (gone) break; // what is made anew drives out the next
+  }
+  close_work(&w);
+}
+
+// What a token sees does not end with the first span of keys: the same bits as in one piece.
+static void a_replayed_step_sees_all_spans(void **state) {
+  (void)state;
+  enum { TOKENS = PHI3_SPAN_KEYS + 4 };
+  static float one_by_one[4096], whole[4096];
+  int32_t tokens[TOKENS];
+  struct work w;
+  open_work(&w);
+  int32_t vocab = w.model.config.vocab_size;
+  assert_in_range(vocab, 300, 4096);
+  for (int i = 0; i < TOKENS; i++) tokens[i] = 3 + i * 7 % 290;
+  struct forward_input all = {&w.s[0], tokens, TOKENS, false, LOGITS_LAST}, most = {&w.s[1], tokens, TOKENS - 6, false, LOGITS_NONE};
+  assert_ok(forward_run(&w.forward, &all, 1, &e) && forward_read(&w.forward, STAGE_LOGITS, whole, &e));
+  assert_ok(forward_run(&w.forward, &most, 1, &e));
+  for (int i = TOKENS - 6; i < TOKENS; i++) {
+    struct forward_input next = {&w.s[1], &tokens[i], 1, false, LOGITS_LAST};
+    assert_ok(forward_run(&w.forward, &next, 1, &e));
+  }
+  assert_ok(forward_read(&w.forward, STAGE_LOGITS, one_by_one, &e));
+  assert_memory_equal(one_by_one, whole, (size_t)vocab * sizeof *whole);
+  close_work(&w);
+}
+
 static void generation_replays(void **state) {
   (void)state;
   enum { NEW = 12 };
@@ -240,7 +305,8 @@ int main(void) {
 #ifdef FAKE_NVTX_FILE
       cmocka_unit_test(ranges_nest), cmocka_unit_test(ranges_end_with_a_failed_step), // first: the listener has heard nothing yet
 #endif
-      cmocka_unit_test(a_token_is_one_graph), cmocka_unit_test(a_longer_context_makes_few_graphs), cmocka_unit_test(generation_replays),
+      cmocka_unit_test(a_token_is_one_graph), cmocka_unit_test(a_longer_context_makes_few_graphs), cmocka_unit_test(each_shape_has_its_graph),
+      cmocka_unit_test(a_replayed_step_sees_all_spans), cmocka_unit_test(generation_replays),
       cmocka_unit_test(replayed_logits_are_drawn_from)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   test_device_close();

@@ -175,16 +175,38 @@ static void a_damaged_index_is_refused(void **state) {
   free(index);
 }
 
-static void open_header(const char *header, size_t data, const char *word) {
-  struct model m;
+static void write_header(const char *path, const char *header, size_t data) {
   struct bytes b = {0};
   uint64_t n = strlen(header);
   bytes_put(&b, &n, sizeof n);
   bytes_put(&b, header, n);
   while (data--) bytes_put(&b, "", 1);
-  write_bytes(weights, b.data, b.size);
+  write_bytes(path, b.data, b.size);
   bytes_free(&b);
+}
+
+static void open_header(const char *header, size_t data, const char *word) {
+  struct model m;
+  write_header(weights, header, data);
   assert_fails(model_open(&m, dir, &e), word);
+}
+
+// The index is content: each tensor that it names is in the shard that it names.
+static void a_tensor_of_two_shards_is_refused(void **state) {
+  (void)state;
+  struct sample s = tiny();
+  struct model m;
+  char *first = path_in(dir, "1.safetensors"), *second = path_in(dir, "2.safetensors");
+  char *index = path_in(dir, "model.safetensors.index.json");
+  sample_write_hf(&s, dir, "");
+  assert_int_equal(rename(weights, second), 0);
+  write_header(first, "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+                      "\"model.norm.weight\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[4,20]}}", 20);
+  write_text(index, "{\"weight_map\": {\"a\": \"1.safetensors\", \"model.norm.weight\": \"2.safetensors\"}}");
+  assert_fails(model_open(&m, dir, &e), "both have a tensor 'model.norm.weight'");
+  free(first);
+  free(second);
+  free(index);
 }
 
 static void bad_safetensors_are_explained(void **state) {
@@ -427,6 +449,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(damaged_safetensors_are_refused, set_up, tear_down),
       cmocka_unit_test_setup_teardown(damaged_gguf_is_refused, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_damaged_index_is_refused, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_tensor_of_two_shards_is_refused, set_up, tear_down),
       cmocka_unit_test_setup_teardown(bad_safetensors_are_explained, set_up, tear_down),
       cmocka_unit_test_setup_teardown(wrong_tensors_are_explained, set_up, tear_down),
       cmocka_unit_test_setup_teardown(bad_gguf_tensors_are_explained, set_up, tear_down),
