@@ -142,7 +142,7 @@ static int graphs_of_all_shapes(struct work *w) {
 static void each_shape_has_its_graph(void **state) {
   (void)state;
   enum { SHAPES = 2 * MAX_BATCH };
-  static_assert(SHAPES <= GPU_GRAPHS && 2 * SHAPES > GPU_GRAPHS, "the second span's graphs drive out some of the first one's, not all");
+  _Static_assert((int)SHAPES <= (int)GPU_GRAPHS && 2 * SHAPES > (int)GPU_GRAPHS, "the second span's graphs drive out some of the first one's, not all");
   struct work w;
   int32_t ids[MAX_BATCH];
   open_work(&w);
