@@ -1,5 +1,6 @@
 // Decode steps as graphs: the launches of a step of a shape are captured once and replayed from then on.
 #include "runtime/gpu/gpu.h"
+#include <string.h>
 
 // The others keep their order: the first is the oldest.
 static void drop(struct gpu *g, int32_t i) {
