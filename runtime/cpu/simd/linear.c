@@ -131,10 +131,17 @@ INLINE void dot(enum dtype t, const struct linear_task *task, const struct weigh
   }
 }
 
+// How many outputs from `first` on have weights of one type.
+static int32_t same_type(const struct linear_task *t, int32_t first) {
+  int32_t end = first + 1;
+  while (end < t->num_outputs && t->w[end].type == t->w[first].type) end++;
+  return end - first;
+}
+
 void CPU_NAME(linear_row)(const struct linear_task *t) {
   for (int32_t o = 0, count; o < t->num_outputs; o += count) {
     const struct weight_row *w = t->w + o;
-    for (count = 1; o + count < t->num_outputs && w[count].type == w->type;) count++;
+    count = same_type(t, o);
     switch (w->type) {
     case DTYPE_F32: dot(DTYPE_F32, t, w, count, t->out + o); break;
     case DTYPE_F16: dot(DTYPE_F16, t, w, count, t->out + o); break;
@@ -213,7 +220,7 @@ static bool is_plain(enum dtype t) { return !is_float(t) && unit_elements(t) == 
 static void passes_any(const struct linear_task *t) {
   for (int32_t o = 0, count; o < t->num_outputs; o += count) {
     const struct weight_row *w = t->w + o;
-    for (count = 1; o + count < t->num_outputs && w[count].type == w->type;) count++;
+    count = same_type(t, o);
     switch (w->type) {
     case DTYPE_Q8_0: passes(DTYPE_Q8_0, t, w, count, t->out + o); break;
     case DTYPE_Q4_0: passes(DTYPE_Q4_0, t, w, count, t->out + o); break;
