@@ -317,6 +317,16 @@ class Estimate(DriverTest):
             attention[prompt] = sum(r["us"] for r in rows if r["operation"] == "attention")
         self.assertAlmostEqual(attention[656] / attention[400], 1, delta=0.03)
 
+    def test_prompts(self):
+        """The pieces of a prompt add up, and what lies between two steps of the kernels' work is nearer to the nearer one."""
+        first, model = {}, self.shape(1)
+        for chunk in [64, 512]:
+            _, got = self.estimate("--like", model, "-n", "2", "--no-uncached", "--chunk", chunk, "--prompts", "140,250", "--outputs", "2", "--batches", "1")
+            for point in got["sweep"]:
+                first[chunk, point["prompt_tokens"]] = point["cached"]["mean_first_token_seconds"]
+        self.assertLess(first[512, 140], first[512, 250])
+        self.assertGreater(first[64, 250], 2 * first[512, 250])  # four passes, each of which has its launches
+
     def test_usage(self):
         self.refused("bench", "--like", "phi-3-mini-4k", "--device", "cpu", code=2, says="phi3 synth --like")
         self.refused("bench", "--like", "phi-3-mini-4k", "--device", "vgpu", "-p", "text", says="--ids")

@@ -106,6 +106,7 @@ static void recognized(void **state) {
       {"{{ '[INST] ' + messages[0]['content'] + ' [/INST]' }}", TOKEN(1, "<|im_start|>") "," TOKEN(2, "<|im_end|>"),
        CHAT_NONE},
       {"{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{{ '<|assistant|>' }}", "", CHAT_NONE},
+      {"{{ '<|user|>' + m['content'] + '<|end|>' + '<|assistant|>' }}", "", CHAT_NONE},
       {"{{'<|user|>' + '\n' + m + '<|end|>' + '\n' + '<|assistant|>' + '\n'}}", "", CHAT_PHI3},
       {"{{'<|user|>' + '\\n' + m + '<|end|>' + '\\n' + '<|assistant|>' + '\\n'}}", "", CHAT_PHI3},
   };

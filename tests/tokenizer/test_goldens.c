@@ -135,6 +135,25 @@ static void variants(void **state) {
   json_decref(list);
 }
 
+// What merges would join stays apart where each digit is alone. The goldens' vocabularies have no such merges.
+static void digits(void **state) {
+  (void)state;
+  struct err e;
+  static const int32_t alone[] = {0, 1, 0, 1}, together[] = {2, 2};
+  for (int individual = 0; individual < 2; individual++) {
+    char json[400];
+    snprintf(json, sizeof json,
+             "{\"model\":{\"vocab\":{\"1\":0,\"2\":1,\"12\":2},\"merges\":[\"1 2\"]},\"pre_tokenizer\":"
+             "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":%s},"
+             "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]}}",
+             individual ? "true" : "false");
+    struct tokenizer *t = open_text(json, &e);
+    if (!t) fail_msg("%s", e.text);
+    assert_ids(t, "1212", 4, false, individual ? alone : together, individual ? 4 : 2);
+    tokenizer_close(t);
+  }
+}
+
 static void germany(void **state) {
   (void)state;
   static const char *const files[] = {"../shared/data/phi3-mini", "../shared/data/phi3-mini/tokenizer.json",
@@ -160,7 +179,7 @@ static void germany(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(nano),    cmocka_unit_test(gpt2),      cmocka_unit_test(smollm),   cmocka_unit_test(phi3),
-      cmocka_unit_test(stories), cmocka_unit_test(phi3_gguf), cmocka_unit_test(variants), cmocka_unit_test(germany),
+      cmocka_unit_test(stories), cmocka_unit_test(phi3_gguf), cmocka_unit_test(variants), cmocka_unit_test(germany), cmocka_unit_test(digits),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

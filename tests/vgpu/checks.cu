@@ -219,6 +219,9 @@ K missing_lane_clean(int *y) {
   if (threadIdx.x & 1) return;
   y[threadIdx.x] = __shfl_sync(0x55555555u, v, 2);
 }
+K unnamed_lane(int *y) { // odd lanes take part in what only even ones are named for
+  y[threadIdx.x] = __shfl_sync(0x55555555u, (int)threadIdx.x, 0); // HERE unnamed_lane
+}
 
 // ---- stops ----
 K asserts(const int *x) {

@@ -66,6 +66,7 @@ static const struct plan plans[] = {
     {"barrier_clean", "y", NONE, 0, 1, 96, 0, NULL},
     {"missing_lane", "y", VG_MISSING_LANE, 0, 1, 32, 0, NULL},
     {"missing_lane_clean", "y", NONE, 0, 1, 32, 0, NULL},
+    {"unnamed_lane", "y", VG_MISSING_LANE, 0, 1, 32, 0, "does not name it"},
     {"asserts", "x", VG_ASSERT, 710, 1, 64, 0, "x[threadIdx.x] != 3"},
     {"traps", "i5", VG_TRAP, 719, 1, 64, 0, "thread (5,0,0)"},
     {"traps", "i64", NONE, 0, 1, 64, 0, NULL},

@@ -56,6 +56,22 @@ static void test_divergence(void **state) {
   assert_int_equal(k.global_sectors[1], 16);
 }
 
+static void test_branches_together(void **state) {
+  (void)state;
+  launch("together\t1\t1\t64\t1\t0\tout:f32:64\t-");
+  assert_int_equal(k.branches, 2 * 2);
+  assert_int_equal(k.divergent_branches, 0);
+}
+
+static void test_local(void **state) {
+  (void)state;
+  launch("local_words\t1\t1\t64\t1\t0\tout:f32:64\t-");
+  assert_int_equal(k.local_requests[1], 2 * 4); // words of two warps
+  assert_int_equal(k.local_sectors[1], 2 * 4 * 4);
+  assert_int_equal(k.local_requests[0], 2 * 2);
+  assert_int_equal(k.local_sectors[0], 2 * 2 * 4);
+}
+
 static void test_shared(void **state) {
   (void)state;
   for (unsigned step = 1; step <= 32; step *= 2) {
@@ -171,7 +187,7 @@ static int close_module(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_loads),    cmocka_unit_test(test_divergence), cmocka_unit_test(test_shared),
+      cmocka_unit_test(test_loads),    cmocka_unit_test(test_divergence), cmocka_unit_test(test_branches_together), cmocka_unit_test(test_local), cmocka_unit_test(test_shared),
       cmocka_unit_test(test_matrices), cmocka_unit_test(test_atomics),    cmocka_unit_test(test_tensor),
       cmocka_unit_test(test_file_and_report), cmocka_unit_test(test_settings),
   };
