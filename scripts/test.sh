@@ -12,6 +12,15 @@ presets=("$@")
 jobs=$(nproc)
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1} UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 
+# What was left out, and why, from what the tests said.
+skipped() { # preset
+  local folder=build
+  [ "$1" = release ] || folder=build-${1//-/}
+  awk '/^[0-9]+\/[0-9]+ Testing: / { test = $3 }
+    /^skipped: / { sub(/^skipped: /, ""); print "skipped: " test ": " $0 }
+    /\.\.\. skipped / { sub(/.*\.\.\. skipped /, ""); print "skipped in part: " test ": " $0 }' "$folder/Testing/Temporary/LastTest.log" | sort | uniq
+}
+
 for preset in "${presets[@]}"; do
   if [ "$preset" = fuzz ]; then
     if scripts/fuzz.sh --check; then
@@ -28,4 +37,5 @@ for preset in "${presets[@]}"; do
   only=()
   [ "$preset" = tsan ] && only=(-L threads)
   ctest --preset "$preset" -j "$jobs" --no-tests=error "${only[@]}"
+  skipped "$preset"
 done
