@@ -33,7 +33,7 @@ static const struct shape spans[] = {
     {16, 2, 1, 1, 16, {{0, 1}, {64, 1}}, ONE_SEEN},
     {0, 1, 1, 256, 48, {{255, 1}, {256, 1}, {511, 1}, {700, 1}}, LARGE},
     {24, 17, 1, 0, 16, {{30, 1}, {512, 1}}, PLAIN},
-    {0, 40, 2, 0, 16, {{40, 1}}, PLAIN},
+    {0, 60, 2, 0, 16, {{40, 1}}, PLAIN}, // 16 query heads and 14 more for each
 };
 // The window of Phi-3 at its edges, on one head of its size.
 static const struct shape phi3[] = {{0, 1, 1, 2047, 16, {{2045, 5}}, PLAIN}, {0, 2, 1, 2047, 16, {{2046, 1}, {2047, 1}, {2048, 1}, {4095, 1}}, DOMINANT}};

@@ -74,6 +74,8 @@ struct outcome case_sample(enum gpu_kernel k, int shape, uint64_t seed, bool che
   assert_ok(gpu_launch(test_device(), k, (unsigned[]){(unsigned)s->rows, 1, 1}, 1024, 0, &p, &e));
   struct outcome o = {buffer_read(&bi, what), bi.bytes};
   for (int32_t r = 0; r < s->rows && check; r++) check_id(s, logits + (int64_t)r * s->vocab, shares[r], ((int32_t *)o.data)[r], what);
+  // Equal ones come in the order of their ids: the smallest share has the first, the largest the last that is left.
+  if (check && s->spread == 0) assert_true(((int32_t *)o.data)[0] < ((int32_t *)o.data)[2]);
   // A logit that is no number, or infinite, is told.
   if (check) {
     for (int i = 0; i < 3; i++) {

@@ -287,6 +287,21 @@ static void the_largest_error_is_told_with_its_place(void **state) {
   pair_close(&p);
 }
 
+// An operation that adds to the residual stream is judged by what it adds: here a hundredth of the whole is far more.
+static void the_residual_stream_hides_no_error(void **state) {
+  (void)state;
+  static const enum compare_point points[] = {POINT_ATTENTION_OUT, POINT_MLP_OUT};
+  for (int i = 0; i < 2; i++) {
+    struct pair p;
+    pair_open(&p, "tests/goldens/models/outliers", FEED_REFERENCE);
+    plant_in(p.lockstep->b, points[i], 1, 1.01f);
+    run_some(&p, TOKENS);
+    double nmse = compare_nmse(lockstep_cell(p.lockstep, 1, points[i]));
+    if (!(nmse > 10 * 0.01 * 0.01)) fail_msg("%s: NMSE %g", compare_point_names[points[i]], nmse);
+    pair_close(&p);
+  }
+}
+
 static void logits_that_are_no_numbers_are_counted(void **state) {
   (void)state;
   struct pair p;
@@ -511,7 +526,8 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_planted_mistake_is_found_where_it_is),
                                      cmocka_unit_test(fed_its_own_values_the_first_one_past_its_gate_is_the_mistake),
                                      cmocka_unit_test(a_nan_is_found_where_it_is),
-                                     cmocka_unit_test(logits_that_are_no_numbers_are_counted),
+                                     cmocka_unit_test(the_residual_stream_hides_no_error),
+      cmocka_unit_test(logits_that_are_no_numbers_are_counted),
                                      cmocka_unit_test(the_largest_error_is_told_with_its_place),
                                      cmocka_unit_test(logits_gates),
                                      cmocka_unit_test(gates_are_the_designs),
