@@ -527,7 +527,7 @@ int main(int argc, char **argv) {
                                      cmocka_unit_test(fed_its_own_values_the_first_one_past_its_gate_is_the_mistake),
                                      cmocka_unit_test(a_nan_is_found_where_it_is),
                                      cmocka_unit_test(the_residual_stream_hides_no_error),
-      cmocka_unit_test(logits_that_are_no_numbers_are_counted),
+                                     cmocka_unit_test(logits_that_are_no_numbers_are_counted),
                                      cmocka_unit_test(the_largest_error_is_told_with_its_place),
                                      cmocka_unit_test(logits_gates),
                                      cmocka_unit_test(gates_are_the_designs),
