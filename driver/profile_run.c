@@ -55,9 +55,17 @@ static struct gpu_extent extent_of(const struct config *c, const struct step *s)
   return x;
 }
 
-static int attribute(const struct run *r, enum gpu_kernel k, int which) {
-  int v = 0;
-  return r->device->cuda.function_attribute_get(&v, which, r->device->kernels[k]) ? 0 : v;
+static bool attribute(const struct run *r, enum gpu_kernel k, int which, int *v) {
+  const struct cuda *c = &r->device->cuda;
+  return cuda_check(c, c->function_attribute_get(v, which, r->device->kernels[k]), "asking for a kernel's registers and memory", r->e);
+}
+
+static bool read_figures(const struct run *r, struct profile_launch *l) {
+  if (!attribute(r, l->launch.kernel, CU_FUNCTION_REGISTERS, &l->registers) || !attribute(r, l->launch.kernel, CU_FUNCTION_LOCAL, &l->local_bytes) ||
+      !attribute(r, l->launch.kernel, CU_FUNCTION_SHARED, &l->shared_bytes))
+    return false;
+  l->shared_bytes += (int)l->launch.shared;
+  return true;
 }
 
 static bool tell(struct run *r, const struct step *s, int op, int32_t layer) {
@@ -70,9 +78,7 @@ static bool tell(struct run *r, const struct step *s, int op, int32_t layer) {
     l->layer = in_layer ? layer : 0;
     l->times = in_layer ? p->layers / p->layers_run : 1;
     l->ideal = gpu_registry[l->launch.kernel].cost(l->launch.parameters, extent_of(&p->engine->model.config, s));
-    l->registers = attribute(r, l->launch.kernel, CU_FUNCTION_REGISTERS);
-    l->local_bytes = attribute(r, l->launch.kernel, CU_FUNCTION_LOCAL);
-    l->shared_bytes = attribute(r, l->launch.kernel, CU_FUNCTION_SHARED) + (int)l->launch.shared;
+    if (!read_figures(r, l)) return false;
   }
   return true;
 }

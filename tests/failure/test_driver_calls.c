@@ -195,6 +195,11 @@ static void bench_fails(void **state) {
   walk_all("bench -t 1 -m " MODEL " --device vgpu --ids 1,2,3 -n 2 --runs 1 --no-sweep --no-roof", 29);
 }
 
+static void profile_fails(void **state) {
+  (void)state;
+  walk_all("profile -t 1 -m " MODEL " --device vgpu --ids 1,2,3 -n 1 --blocks 1", 97);
+}
+
 // The bundled model, with text.
 static void with_text(void **state) {
   (void)state;
@@ -204,6 +209,7 @@ static void with_text(void **state) {
 int main(void) {
   setenv("VGPU_LOG", "/dev/null", 1); // findings are asked for, and standard error is the command's
   const struct CMUnitTest tests[] = {cmocka_unit_test(generate_fails), cmocka_unit_test(trace_fails),
-                                     cmocka_unit_test(bench_fails), cmocka_unit_test(with_text)};
+                                     cmocka_unit_test(bench_fails), cmocka_unit_test(profile_fails),
+                                     cmocka_unit_test(with_text)};
   return cmocka_run_group_tests(tests, set_up, NULL);
 }
