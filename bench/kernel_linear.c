@@ -31,7 +31,7 @@ static struct sweep sweep_of(enum gpu_kernel k) {
   if (has_norm(k)) return (struct sweep){{1, 2}, {1}};
   if (strstr(name, "_16")) return (struct sweep){{9, 12, 16}, {16}};
   if (strstr(name, "decode")) return (struct sweep){{1, 2, 4, 8}, {1, 8}};
-  return (struct sweep){{32, 64, 128, 256, 512, 1024, 2048}, {512}};
+  return (struct sweep){{32, 64, 128, 256, 512, 1024, 2048}, {512, 2048}};
 }
 
 static bool add_rows(struct case_list *l, enum gpu_kernel k, const char *matrix, int32_t features, int32_t depth, struct err *e) {
