@@ -84,7 +84,7 @@ static void block_f32(const struct attention_work *w, const struct step_seq *seq
   c->kernels->attention(&t, &c->scratch[thread].attention);
 }
 
-// Items: for each sequence, for each block, for each key-value head. Later blocks, which see more keys, come first.
+// Items: for each sequence, for each block, for each key-value head.
 static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
   const struct attention_work *w = ctx;
   const struct config *m = &w->c->base.model->config;
@@ -93,7 +93,7 @@ static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
     const struct step_seq *seq = w->s->seqs;
     int64_t i = item;
     for (; i >= num_blocks(seq, group) * m->num_kv_heads; seq++) i -= num_blocks(seq, group) * m->num_kv_heads;
-    block_f32(w, seq, (int32_t)(i % m->num_kv_heads), num_blocks(seq, group) - 1 - i / m->num_kv_heads, thread);
+    block_f32(w, seq, (int32_t)(i % m->num_kv_heads), i / m->num_kv_heads, thread);
   }
 }
 

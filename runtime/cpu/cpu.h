@@ -73,12 +73,15 @@ void linear_f64(struct cpu *c, const struct matrix *w, const struct rows *x, int
                 bool add);
 void linear_f32(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count, const struct rows *y,
                 bool add);
-// Outputs [first, first + num_outputs) in the order in which their weights are stored, at most LINEAR_PANEL, for `count`
-// rows, at most LINEAR_ROWS, into out[count, LINEAR_PANEL].
+// Outputs [first, first + num_outputs) in the order in which their weights are stored, at most LINEAR_PANEL, for
+// `count` rows, at most LINEAR_ROWS, into out[count, LINEAR_PANEL].
 void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t num_outputs, const float *x,
                   int64_t ldx, int32_t count, float *out, struct linear_scratch *scratch);
 // Outputs of a piece of work: few for a single row, so that every thread gets some.
 int32_t linear_panel(int32_t count);
+// Rows of a piece of work: as few pieces as LINEAR_ROWS allows, of nearly one size, and where there are rows enough one
+// for each thread.
+int32_t linear_rows(const struct cpu *c, int32_t count);
 
 // rope.c: cos and sin of the step's rows into c->cos and c->sin, once per step.
 void rope_angles(struct cpu *c, const struct step *s);

@@ -8,24 +8,27 @@ enum {
   CPU_PAD = 16,        // rows of activations are padded with zeros to a multiple of this many floats
   LINEAR_CHUNK = 1024, // k of a partial sum; a multiple of every quantized block
   LINEAR_PANEL = 64,   // outputs computed at a time
-  LINEAR_ROWS = 240,   // rows of activations at a time; a multiple of every tile's height
-  LINEAR_TILE = 6,     // most rows of a register tile
+  LINEAR_ROWS = 264,   // rows of activations at a time
+  LINEAR_TILE = 4,     // most rows of a register tile
+  LINEAR_TILES = 12,   // rows that every instruction set cuts into whole tiles
   ATTENTION_KEYS = 64, // keys of a tile; tile t holds the keys at positions [64 t, 64 t + 64)
   ATTENTION_ROWS = 48, // (query, head) pairs at a time
   ATTENTION_DIM = 128, // largest head
 };
 
-struct weight_row {
-  const void *data; // as stored; may be unaligned
+// Rows of k weights of one type as stored, one behind the other; may be unaligned.
+struct weight_rows {
+  const void *data;
   enum dtype type;
+  int32_t count;
 };
 
 // out[r, o] = sum over k of x[r, k] w[o, k]. Lane l sums k = l (mod lanes) of a chunk in ascending order with fused
 // multiply-adds, the lanes are added by a fixed tree and the chunks' sums in ascending order.
 struct linear_task {
-  const struct weight_row *w; // [num_outputs], of k elements each
-  int32_t num_outputs;        // at most LINEAR_PANEL
-  int32_t num_rows;           // at most LINEAR_ROWS
+  const struct weight_rows *w; // num_outputs rows in all
+  int32_t num_outputs;         // at most LINEAR_PANEL
+  int32_t num_rows;            // at most LINEAR_ROWS
   int64_t k;
   const float *x; // [num_rows, k], rows `ldx` apart and zero from k to the next multiple of CPU_PAD
   int64_t ldx;
@@ -74,7 +77,7 @@ struct cpu_kernels {
   // Any number of rows: of many, weights are converted once to fp32. The same bits as linear_row for each row.
   void (*linear_rows)(const struct linear_task *t, struct linear_scratch *s);
   // A stored row of n elements as fp32, the same values as dtype_to_f32.
-  void (*to_f32)(struct weight_row w, float *dst, int64_t n);
+  void (*to_f32)(enum dtype type, const void *row, float *dst, int64_t n);
   void (*to_f16)(const float *src, uint16_t *dst, int64_t n); // round to nearest even
   // y = x / sqrt(mean(x^2) + eps) * gain
   void (*rmsnorm)(const float *x, const float *gain, int64_t n, float eps, float *y);

@@ -28,24 +28,26 @@ void linear_f64(struct cpu *c, const struct matrix *w, const struct rows *x, int
   pool_for(c->pool, w->rows, 16, outputs_f64, &(struct linear_work){c, w, x, y, count, add});
 }
 
+// Rows that are worth converting the weights for once more.
+enum { MIN_ROWS = 96 };
+
 int32_t linear_panel(int32_t count) { return count <= 64 ? 32 : LINEAR_PANEL; }
 
-static void find_rows(const struct matrix *w, int64_t first, int32_t count, struct weight_row *rows) {
-  for (int32_t o = 0; o < count;) {
-    const void *data;
-    enum dtype type;
-    int32_t run = (int32_t)matrix_stored_rows(w, first + o, count - o, &data, &type);
-    int64_t bytes = run > 1 ? dtype_row_bytes(type, w->cols) : 0;
-    for (int32_t i = 0; i < run; i++, o++) {
-      rows[o].data = (const char *)data + i * bytes;
-      rows[o].type = type;
-    }
-  }
+int32_t linear_rows(const struct cpu *c, int32_t count) {
+  int32_t threads = pool_threads(c->pool), blocks = (count + LINEAR_ROWS - 1) / LINEAR_ROWS;
+  while (blocks < threads && count / (blocks + 1) >= MIN_ROWS) blocks++;
+  int32_t rows = (count + blocks - 1) / blocks;
+  return (rows + LINEAR_TILES - 1) / LINEAR_TILES * LINEAR_TILES;
+}
+
+static void find_rows(const struct matrix *w, int64_t first, int32_t count, struct weight_rows *rows) {
+  for (int32_t o = 0; o < count; o += rows++->count)
+    rows->count = (int32_t)matrix_stored_rows(w, first + o, count - o, &rows->data, &rows->type);
 }
 
 void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t num_outputs, const float *x,
                   int64_t ldx, int32_t count, float *out, struct linear_scratch *scratch) {
-  struct weight_row rows[LINEAR_PANEL];
+  struct weight_rows rows[LINEAR_PANEL];
   find_rows(w, first, num_outputs, rows);
   struct linear_task t = {
       .w = rows, .num_outputs = num_outputs, .num_rows = count, .k = w->cols, .x = x, .ldx = ldx, .out = out};
@@ -71,17 +73,18 @@ static void put_outputs(const struct linear_work *t, int64_t row, int32_t count,
   }
 }
 
-// An item is a panel of outputs for a block of rows, outputs in the order in which their weights are stored. Blocks of
-// one panel follow each other, so that its weights stay in a cache.
+// An item is a panel of outputs for a block of rows, outputs in the order in which their weights are stored. The panels
+// of one block follow each other, so that a thread has the same rows in every operation and finds them in its caches.
 static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
   const struct linear_work *t = ctx;
   struct cpu_scratch *s = &t->c->scratch[thread];
   int32_t panel = linear_panel(t->count);
-  int64_t blocks = (t->count + LINEAR_ROWS - 1) / LINEAR_ROWS;
+  int32_t rows = linear_rows(t->c, t->count);
+  int64_t panels = (t->w->rows + panel - 1) / panel;
   for (int64_t item = begin; item < end; item++) {
-    int64_t first = item / blocks * panel, row = item % blocks * LINEAR_ROWS;
+    int64_t first = item % panels * panel, row = item / panels * rows;
     int32_t num_outputs = t->w->rows - first < panel ? (int32_t)(t->w->rows - first) : panel;
-    int32_t count = t->count - row < LINEAR_ROWS ? (int32_t)(t->count - row) : LINEAR_ROWS;
+    int32_t count = t->count - row < rows ? (int32_t)(t->count - row) : rows;
     linear_block(t->c, t->w, first, num_outputs, row_f32(t->x, row), t->x->ld, count, s->out[0], &s->linear);
     put_outputs(t, row, count, first, num_outputs, s->out[0]);
   }
@@ -89,7 +92,7 @@ static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
 
 void linear_f32(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count, const struct rows *y,
                 bool add) {
-  int64_t panel = linear_panel(count),
-          items = (w->rows + panel - 1) / panel * ((count + LINEAR_ROWS - 1) / LINEAR_ROWS);
+  int32_t panel = linear_panel(count), rows = linear_rows(c, count);
+  int64_t items = (w->rows + panel - 1) / panel * ((count + rows - 1) / rows);
   pool_for(c->pool, items, 1, items_f32, &(struct linear_work){c, w, x, y, count, add});
 }

@@ -35,12 +35,12 @@ static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
   const struct mlp_work *t = ctx;
   struct cpu *c = t->c;
   struct cpu_scratch *s = &c->scratch[thread];
-  int64_t width = t->gate_up->rows / 2, blocks = (t->count + LINEAR_ROWS - 1) / LINEAR_ROWS;
-  int32_t panel = linear_panel(t->count);
+  int32_t panel = linear_panel(t->count), rows = linear_rows(c, t->count);
+  int64_t width = t->gate_up->rows / 2, panels = (width + panel - 1) / panel;
   for (int64_t item = begin; item < end; item++) {
-    int64_t first = item / blocks * panel, row = item % blocks * LINEAR_ROWS;
+    int64_t first = item % panels * panel, row = item / panels * rows;
     int32_t num_outputs = width - first < panel ? (int32_t)(width - first) : panel;
-    int32_t count = t->count - row < LINEAR_ROWS ? (int32_t)(t->count - row) : LINEAR_ROWS;
+    int32_t count = t->count - row < rows ? (int32_t)(t->count - row) : rows;
     for (int i = 0; i < 2; i++)
       linear_block(c, t->gate_up, i * width + first, num_outputs, row_f32(&c->norm, row), c->norm.ld, count, s->out[i],
                    &s->linear);
@@ -51,7 +51,7 @@ static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
 }
 
 void mlp_rows_f32(struct cpu *c, const struct matrix *gate_up, int32_t count) {
-  int64_t panel = linear_panel(count), width = gate_up->rows / 2;
-  int64_t items = (width + panel - 1) / panel * ((count + LINEAR_ROWS - 1) / LINEAR_ROWS);
+  int32_t panel = linear_panel(count), rows = linear_rows(c, count);
+  int64_t items = (gate_up->rows / 2 + panel - 1) / panel * ((count + rows - 1) / rows);
   pool_for(c->pool, items, 1, items_f32, &(struct mlp_work){c, gate_up, count});
 }

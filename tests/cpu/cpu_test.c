@@ -54,7 +54,7 @@ static void random_block(enum dtype type, uint8_t *p, uint64_t *seed) {
   if (packed || type == DTYPE_Q4_1) put_f16(p + 2, (packed ? 2e-3 : 0.1) * test_uniform(seed));
 }
 
-struct weight_row random_weights(enum dtype type, int64_t n, uint64_t *seed) {
+struct weight_rows random_weights(enum dtype type, int64_t n, uint64_t *seed) {
   const struct dtype_info *d = dtype_info(type);
   uint8_t *block = malloc((size_t)dtype_row_bytes(type, n) + 1), *p = block + 1;
   assert_non_null(block);
@@ -65,10 +65,10 @@ struct weight_row random_weights(enum dtype type, int64_t n, uint64_t *seed) {
     else if (d->block == 1) memcpy(p, &h, sizeof h);
     else random_block(type, p, seed);
   }
-  return (struct weight_row){block + 1, type};
+  return (struct weight_rows){block + 1, type, 1};
 }
 
-void free_weights(struct weight_row w) { free((uint8_t *)w.data - 1); }
+void free_weights(struct weight_rows w) { free((uint8_t *)w.data - 1); }
 
 void fail_unless_close(double found, double expected, double bound, const char *what, int64_t index) {
   if (!(fabs(found - expected) <= bound)) // so that a NaN fails

@@ -25,8 +25,8 @@ void guarded_close(struct guarded *g);
 float random_value(uint64_t *seed, bool outliers);
 // A stored row of n random weights, moderate in size, in a block of its own that ends with the row and begins at an odd
 // address. To be freed with free(weight_block(w)).
-struct weight_row random_weights(enum dtype type, int64_t n, uint64_t *seed);
-void free_weights(struct weight_row w);
+struct weight_rows random_weights(enum dtype type, int64_t n, uint64_t *seed);
+void free_weights(struct weight_rows w);
 
 void fail_unless_close(double found, double expected, double bound, const char *what, int64_t index);
 void fail_unless_same(const float *a, const float *b, int64_t n, const char *what);

@@ -9,7 +9,7 @@ static struct tensor *add_tensor(struct fake *f, enum dtype type, int64_t rows, 
   uint8_t *data = malloc((size_t)(rows * row_bytes));
   assert_non_null(data);
   for (int64_t r = 0; r < rows; r++) {
-    struct weight_row w = random_weights(type, cols, seed);
+    struct weight_rows w = random_weights(type, cols, seed);
     memcpy(data + r * row_bytes, w.data, (size_t)row_bytes);
     free_weights(w);
   }

@@ -6,8 +6,8 @@
 static uint64_t seed;
 
 struct problem {
-  struct weight_row w[LINEAR_PANEL];
-  int32_t num_outputs, num_rows;
+  struct weight_rows w[LINEAR_PANEL]; // runs of rows that lie one behind the other, from one to all
+  int32_t runs, num_outputs, num_rows;
   int64_t k, ldx;
   float *x;
   double *exact, *size; // [num_rows, num_outputs]: the sum, and the sum of absolute values
@@ -23,12 +23,20 @@ static void problem_open(struct problem *p, enum dtype type, int32_t num_outputs
   assert_true(p->x && p->exact && p->size && w);
   for (int32_t r = 0; r < num_rows; r++)
     for (int64_t i = 0; i < k; i++) p->x[r * p->ldx + i] = random_value(&seed, true);
-  for (int32_t o = 0; o < num_outputs; o++) {
-    p->w[o] = random_weights(type == DTYPE_COUNT ? (enum dtype)(test_random(&seed) % DTYPE_COUNT) : type, k, &seed);
-    dtype_to_f32(p->w[o].type, p->w[o].data, w, k);
+  struct weight_rows *run = NULL;
+  for (int32_t o = 0, i = 0; o < num_outputs; o++, i++) {
+    if (!run || i == run->count) {
+      int32_t count = 1 + (int32_t)(test_random(&seed) % (uint64_t)(num_outputs - o));
+      run = &p->w[p->runs++];
+      *run =
+          random_weights(type == DTYPE_COUNT ? (enum dtype)(test_random(&seed) % DTYPE_COUNT) : type, count * k, &seed);
+      run->count = count;
+      i = 0;
+    }
+    dtype_to_f32(run->type, (const char *)run->data + i * dtype_row_bytes(run->type, k), w, k);
     for (int32_t r = 0; r < num_rows; r++)
-      for (int64_t i = 0; i < k; i++) {
-        double product = (double)p->x[r * p->ldx + i] * w[i];
+      for (int64_t j = 0; j < k; j++) {
+        double product = (double)p->x[r * p->ldx + j] * w[j];
         p->exact[r * num_outputs + o] += product;
         p->size[r * num_outputs + o] += fabs(product);
       }
@@ -37,7 +45,7 @@ static void problem_open(struct problem *p, enum dtype type, int32_t num_outputs
 }
 
 static void problem_close(struct problem *p) {
-  for (int32_t o = 0; o < p->num_outputs; o++) free_weights(p->w[o]);
+  for (int32_t i = 0; i < p->runs; i++) free_weights(p->w[i]);
   free(p->x);
   free(p->exact);
   free(p->size);
@@ -117,12 +125,12 @@ static void stored_rows_convert_to_the_formulas_values(void **state) {
     for (int t = 0; t < DTYPE_COUNT; t++)
       for (int64_t blocks = 1; blocks < (dtype_info((enum dtype)t)->block == 1 ? 70 : 9); blocks++) {
         int64_t n = blocks * dtype_info((enum dtype)t)->block;
-        struct weight_row w = random_weights((enum dtype)t, n, &seed);
+        struct weight_rows w = random_weights((enum dtype)t, n, &seed);
         float *expected = malloc((size_t)n * sizeof *expected);
         struct guarded found;
         guarded_open(&found, n);
         dtype_to_f32((enum dtype)t, w.data, expected, n);
-        kernels->to_f32(w, found.data, n);
+        kernels->to_f32(w.type, w.data, found.data, n);
         guarded_check(&found, kernels->isa);
         for (int64_t j = 0; j < n; j++)
           fail_unless_close(found.data[j], expected[j], 0, dtype_info((enum dtype)t)->name, j);
@@ -140,7 +148,7 @@ static void every_half_converts(void **state) {
   (void)state;
   for (int i = 0; i < 65536; i++) all[i] = (uint16_t)i;
   for (int i = 0; (kernels = isa_next(&i));) {
-    kernels->to_f32((struct weight_row){all, DTYPE_F16}, found, 65536);
+    kernels->to_f32(DTYPE_F16, all, found, 65536);
     for (int j = 0; j < 65536; j++) {
       float expected = f16_to_f32(all[j]);
       if (isnan(expected) ? !isnan(found[j]) : memcmp(&expected, found + j, 4) != 0)
@@ -158,7 +166,9 @@ static void bad_numbers_stay_where_they_are(void **state) {
   (void)state;
   problem_open(&p, DTYPE_F32, 9, 7, 50);
   float bad[2] = {NAN, INFINITY};
-  memcpy((char *)p.w[4].data + 49 * sizeof(float), &bad[0], sizeof(float));
+  int32_t run = 0, row = 4; // of the outputs
+  for (; row >= p.w[run].count; run++) row -= p.w[run].count;
+  memcpy((char *)p.w[run].data + (row * 50 + 49) * (int64_t)sizeof(float), &bad[0], sizeof(float));
   p.x[2 * p.ldx + 49] = bad[1];
   for (int i = 0; (kernels = isa_next(&i));) {
     kernels->linear_rows(&(struct linear_task){p.w, 9, 7, 50, p.x, p.ldx, out}, &scratch);

@@ -56,14 +56,14 @@ static void load_tile(const struct attention_cache *c, int64_t first_key, struct
 
 // scores[p][j] = q[p] . key[j] of `blocks` vectors of keys from j on, for `pairs` pairs from `p` on.
 INLINE void score_keys(int pairs, int blocks, int p, int j, int32_t dim, struct attention_scratch *s) {
+  const float *keys = s->keys + j, *queries = s->q[p];
   vf acc[GROUP][BLOCK];
   UNROLL for (int i = 0; i < pairs; i++) UNROLL for (int v = 0; v < blocks; v++) acc[i][v] = (vf){0};
-  for (int32_t d = 0; d < dim; d++) {
-    const float *keys = s->keys + d * ATTENTION_KEYS + j;
+  for (int32_t d = 0; d < dim; d++, keys += ATTENTION_KEYS, queries++) {
     vf k[BLOCK];
     UNROLL for (int v = 0; v < blocks; v++) k[v] = vf_load(keys + v * VW);
     UNROLL for (int i = 0; i < pairs; i++) {
-      vf q = vf_set(s->q[p + i][d]);
+      vf q = vf_set(queries[i * ATTENTION_DIM]);
       UNROLL for (int v = 0; v < blocks; v++) acc[i][v] = vf_fma(q, k[v], acc[i][v]);
     }
   }
@@ -110,12 +110,12 @@ INLINE void mix(int pairs, int blocks, int p, int begin, int end, int d, struct 
   vf acc[GROUP][BLOCK];
   UNROLL for (int i = 0; i < pairs; i++) UNROLL for (int v = 0; v < blocks; v++) acc[i][v] =
       vf_load(s->sum[p + i] + d + v * VW);
-  for (int j = begin; j < end; j++) {
-    const float *value = s->values + j * ATTENTION_DIM + d;
+  const float *value = s->values + begin * ATTENTION_DIM + d, *weights = s->scores[p] + begin;
+  for (int j = begin; j < end; j++, value += ATTENTION_DIM, weights++) {
     vf x[BLOCK];
     UNROLL for (int v = 0; v < blocks; v++) x[v] = vf_load(value + v * VW);
     UNROLL for (int i = 0; i < pairs; i++) {
-      vf e = vf_set(s->scores[p + i][j]);
+      vf e = vf_set(weights[i * ATTENTION_KEYS]);
       UNROLL for (int v = 0; v < blocks; v++) acc[i][v] = vf_fma(e, x[v], acc[i][v]);
     }
   }
