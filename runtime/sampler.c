@@ -76,20 +76,37 @@ static int32_t cut(struct candidate *c, int32_t n, const struct sampler_options 
   return n;
 }
 
-static bool load(struct sampler *s, const float *logits, struct err *e) {
-  bool finite = false;
-  for (int32_t i = 0; i < s->vocab_size; i++) {
-    if (isnan(logits[i]) || logits[i] == INFINITY)
+// The largest of n numbers, in columns, so that the compiler makes vectors of them.
+static float largest(const float *x, int32_t n) {
+  enum { COLUMNS = 16 };
+  float max[COLUMNS], all = -INFINITY;
+  int32_t i = 0;
+  for (int c = 0; c < COLUMNS; c++) max[c] = -INFINITY;
+  for (; i + COLUMNS <= n; i += COLUMNS)
+    for (int c = 0; c < COLUMNS; c++) max[c] = x[i + c] > max[c] ? x[i + c] : max[c];
+  for (int c = 0; c < COLUMNS; c++) all = max[c] > all ? max[c] : all;
+  for (; i < n; i++) all = x[i] > all ? x[i] : all;
+  return all;
+}
+
+static bool check(const float *logits, int32_t n, struct err *e) {
+  int bad = 0;
+  for (int32_t i = 0; i < n; i++) bad |= !(logits[i] < INFINITY);
+  for (int32_t i = 0; bad && i < n; i++)
+    if (!(logits[i] < INFINITY))
       return err_set(
           e, "the logit of id %d is %f: the model's weights or this backend are broken; run phi3 trace to see where", i,
           (double)logits[i]);
-    finite |= logits[i] > -INFINITY;
-    s->candidates[i] = (struct candidate){.id = i, .logit = logits[i]};
-  }
-  return finite ||
+  return largest(logits, n) > -INFINITY ||
          err_set(
              e,
              "every logit is -infinity: the model's weights or this backend are broken; run phi3 trace to see where");
+}
+
+static bool load(struct sampler *s, const float *logits, struct err *e) {
+  if (!check(logits, s->vocab_size, e)) return false;
+  for (int32_t i = 0; i < s->vocab_size; i++) s->candidates[i] = (struct candidate){.id = i, .logit = logits[i]};
+  return true;
 }
 
 int32_t sampler_candidates(struct sampler *s, const float *logits, const int32_t *history, int64_t n, struct err *e) {
@@ -107,9 +124,15 @@ int32_t sampler_candidates(struct sampler *s, const float *logits, const int32_t
 }
 
 static int32_t greedy(struct sampler *s, const float *logits, const int32_t *history, int64_t n, struct err *e) {
+  int32_t best = 0;
+  if (s->options.repetition_penalty == 1) {
+    if (!check(logits, s->vocab_size, e)) return -1;
+    float max = largest(logits, s->vocab_size);
+    while (logits[best] != max) best++;
+    return best;
+  }
   if (!load(s, logits, e)) return -1;
   penalize(s, history, n);
-  int32_t best = 0;
   for (int32_t i = 1; i < s->vocab_size; i++)
     if (s->candidates[i].logit > s->candidates[best].logit) best = i;
   return best;
