@@ -1,7 +1,7 @@
 #include "runtime/sampler.h"
 #include "runtime/base/mem.h"
 #include <math.h>
-#include <stdlib.h>
+#include <string.h>
 
 struct sampler_options sampler_greedy(void) {
   return (struct sampler_options){.top_p = 1, .repetition_penalty = 1};
@@ -10,7 +10,8 @@ struct sampler_options sampler_greedy(void) {
 bool sampler_init(struct sampler *s, int32_t vocab_size, const struct sampler_options *o, struct err *e) {
   *s = (struct sampler){.options = *o, .vocab_size = vocab_size, .state = o->seed};
   s->candidates = mem_alloc((size_t)vocab_size, sizeof *s->candidates, "the sampler", e);
-  if (s->candidates) s->seen = mem_alloc((size_t)vocab_size, 1, "the sampler", e);
+  if (s->candidates) s->spare = mem_alloc((size_t)vocab_size, sizeof *s->spare, "the sampler", e);
+  if (s->spare) s->seen = mem_alloc((size_t)vocab_size, 1, "the sampler", e);
   if (s->seen) return true;
   sampler_free(s);
   return false;
@@ -18,6 +19,7 @@ bool sampler_init(struct sampler *s, int32_t vocab_size, const struct sampler_op
 
 void sampler_free(struct sampler *s) {
   mem_free(s->candidates);
+  mem_free(s->spare);
   mem_free(s->seen);
   *s = (struct sampler){0};
 }
@@ -30,10 +32,28 @@ double sampler_random(struct sampler *s) {
   return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
 }
 
-static int by_logit(const void *pa, const void *pb) {
-  const struct candidate *a = pa, *b = pb;
-  if (a->logit != b->logit) return a->logit < b->logit ? 1 : -1;
-  return a->id < b->id ? -1 : 1;
+// A number that is the smaller the larger the logit is; equal for the two zeros.
+static uint32_t rank(float logit) {
+  uint32_t bits;
+  logit += 0.0f;
+  memcpy(&bits, &logit, sizeof bits);
+  return bits >> 31 ? bits : bits ^ 0x7fffffff;
+}
+
+// By falling logit, those of one logit in the order in which they stand: a radix sort, least digit first, as a
+// comparison sort of a whole vocabulary takes a third of a small model's time.
+static void sort(struct sampler *s) {
+  enum { BITS = 11, DIGITS = 1 << BITS };
+  for (int shift = 0; shift < 32; shift += BITS) {
+    int32_t start[DIGITS + 1] = {0};
+    for (int32_t i = 0; i < s->vocab_size; i++) start[(rank(s->candidates[i].logit) >> shift) % DIGITS + 1]++;
+    for (int d = 1; d < DIGITS; d++) start[d] += start[d - 1];
+    for (int32_t i = 0; i < s->vocab_size; i++)
+      s->spare[start[(rank(s->candidates[i].logit) >> shift) % DIGITS]++] = s->candidates[i];
+    struct candidate *sorted = s->spare;
+    s->spare = s->candidates;
+    s->candidates = sorted;
+  }
 }
 
 static void penalize(struct sampler *s, const int32_t *history, int64_t n) {
@@ -114,7 +134,7 @@ int32_t sampler_candidates(struct sampler *s, const float *logits, const int32_t
   penalize(s, history, n);
   if (s->options.temperature > 0)
     for (int32_t i = 0; i < s->vocab_size; i++) s->candidates[i].logit /= s->options.temperature;
-  qsort(s->candidates, (size_t)s->vocab_size, sizeof *s->candidates, by_logit);
+  sort(s);
   if (s->candidates[0].logit == INFINITY) { // a tiny temperature overflowed: what is left is the largest
     s->candidates[0].logit = 0;
     s->candidates[0].probability = 1;

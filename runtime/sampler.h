@@ -24,6 +24,7 @@ struct sampler {
   int32_t vocab_size;
   uint64_t state;               // of the random numbers
   struct candidate *candidates; // [vocab_size]
+  struct candidate *spare;      // [vocab_size], for sorting
   uint8_t *seen;                // [vocab_size] ids that the repetition penalty concerns
 };
 
