@@ -182,6 +182,7 @@ int cmd_chat(int argc, char **argv) {
   int code = options_parse(&c, argc, argv, &args);
   if (code >= 0) return code;
   s.sampler.top_k = (int32_t)(s.top_k > INT32_MAX ? INT32_MAX : s.top_k);
+  tell_greedy(&c, &s.sampler);
   catch_interrupts();
   struct engine en = {0};
   struct err e = {0};

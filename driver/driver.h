@@ -55,6 +55,8 @@ int options_parse(const struct command *c, int argc, char **argv, struct argumen
 // "phi3 NAME: text" on stderr; returns the exit code.
 int usage_error(const struct command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int failure(const struct command *c, const struct err *e);
+// Says, on stderr, that options which choose among tokens do nothing where the most probable one is taken.
+void tell_greedy(const struct command *c, const struct sampler_options *s);
 
 enum device { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA, DEVICE_VGPU };
 

@@ -183,6 +183,7 @@ int cmd_generate(int argc, char **argv) {
   if (code < 0) code = prompt_check(&c, &s.prompt);
   if (code >= 0) return code;
   s.sampler.top_k = (int32_t)(s.top_k > INT32_MAX ? INT32_MAX : s.top_k);
+  tell_greedy(&c, &s.sampler);
   catch_interrupts();
   struct engine en = {0};
   struct ids prompt = {0};

@@ -119,6 +119,15 @@ class Text(DriverTest):
         self.assertGreaterEqual(len(r.out.rstrip("\n").split("\n")), 2, r)
         self.assertEqual(r.err, "")
 
+    def test_greedy_options(self):
+        """Options that only sampling reads are not passed over in silence."""
+        for command, more in {"generate": ["-p", FRANCE], "chat": []}.items():
+            for option in [["--top-k", "4"], ["--top-p", "0.5"], ["--min-p", "0.1"], ["--seed", "3"]]:
+                r = self.phi3(command, "-n", "2", *more, *option, input=b"Hi\n")
+                self.assertEqual("--top-k, --top-p and --min-p do nothing at temperature 0" in r.err, option[0] != "--seed", r)
+                r = self.phi3(command, "-n", "2", *more, *option, "--temperature", "1", input=b"Hi\n")
+                self.assertNotIn("temperature", r.err)
+
     def test_chat_form(self):
         """A form by name in place of the file's: the ids are those of that form's text, in every command that has one."""
         ids = {}
