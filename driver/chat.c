@@ -9,6 +9,7 @@ struct settings {
   struct engine_options engine;
   struct sampler_options sampler;
   const char *system;
+  int form; // enum chat_format; CHAT_NONE: the one that the file holds
   int64_t new_tokens, top_k;
 };
 
@@ -17,6 +18,7 @@ static struct command chat_command(struct settings *s) {
   static const struct option_spec *groups[3];
   const struct option_spec fresh[] = {
       {0, "system", OPTION_TEXT, &s->system, "TEXT", "what the assistant is told first", 0, 0},
+      {0, "chat-form", OPTION_CHOICE, &s->form, CHAT_FORM_WORDS, CHAT_FORM_HELP, 0, 0},
       {'n', "new", OPTION_INT, &s->new_tokens, "N", "tokens of an answer at most; default 500", 1, 1e9},
       {0, "temperature", OPTION_FLOAT, &s->sampler.temperature, "T", "0 takes the most probable token; default 0", 0,
        1000},
@@ -158,9 +160,7 @@ static bool talk(const struct settings *o, struct engine *en, struct dialogue *d
 }
 
 static bool run(const struct settings *o, struct engine *en, struct err *e) {
-  if (!engine_open(en, &o->engine, e) || !engine_needs_text(en, e)) return false;
-  if (tokenizer_chat_format(en->tokenizer) == CHAT_NONE)
-    return err_set(e, "%s has no chat form that is known; use phi3 generate", en->model.path);
+  if (!engine_open(en, &o->engine, e) || !engine_needs_text(en, e) || !engine_choose_chat(en, o->form, e)) return false;
   if (!engine_start(en, &o->engine, en->model.config.max_positions, 1, 1, e)) return false;
   struct dialogue d = {0};
   struct session s;
@@ -182,6 +182,7 @@ int cmd_chat(int argc, char **argv) {
   int code = options_parse(&c, argc, argv, &args);
   if (code >= 0) return code;
   s.sampler.top_k = (int32_t)(s.top_k > INT32_MAX ? INT32_MAX : s.top_k);
+  tell_greedy(&c, &s.sampler);
   catch_interrupts();
   struct engine en = {0};
   struct err e = {0};

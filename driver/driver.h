@@ -55,6 +55,8 @@ int options_parse(const struct command *c, int argc, char **argv, struct argumen
 // "phi3 NAME: text" on stderr; returns the exit code.
 int usage_error(const struct command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int failure(const struct command *c, const struct err *e);
+// Says, on stderr, that options which choose among tokens do nothing where the most probable one is taken.
+void tell_greedy(const struct command *c, const struct sampler_options *s);
 
 enum device { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA, DEVICE_VGPU };
 
@@ -92,7 +94,13 @@ struct backend *engine_backend(const struct model *m, const struct engine_option
 bool engine_device(struct engine_options *o, const char *spec, struct err *e);
 // False, with an error, when there is no tokenizer.
 bool engine_needs_text(const struct engine *en, struct err *e);
+// Takes that chat form, an enum chat_format, or the recognized one; false, with an error, when there is none.
+bool engine_choose_chat(const struct engine *en, int form, struct err *e);
 void engine_close(struct engine *en);
+
+// How --chat-form names what the tokenizer knows, in the order of enum chat_format.
+#define CHAT_FORM_WORDS "auto|phi3|chatml"
+#define CHAT_FORM_HELP "the chat form: auto as the model's file says, or by name; default auto"
 
 // Ids from text such as "1 2, 3".
 bool parse_ids(const char *text, struct ids *out, struct err *e);

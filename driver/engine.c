@@ -79,6 +79,13 @@ bool engine_needs_text(const struct engine *en, struct err *e) {
                                              : ", so it knows no text; give ids with --ids");
 }
 
+bool engine_choose_chat(const struct engine *en, int form, struct err *e) {
+  tokenizer_choose_chat(en->tokenizer, (enum chat_format)form);
+  return tokenizer_chat_format(en->tokenizer) != CHAT_NONE ||
+         err_set(e, "%s has no chat form that is known; name one with --chat-form, or use phi3 generate without --chat",
+                 en->model.path);
+}
+
 bool engine_open(struct engine *en, const struct engine_options *o, struct err *e) {
   *en = (struct engine){0};
   double start = now_seconds();

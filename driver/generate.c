@@ -24,6 +24,7 @@ static struct command generate_command(struct settings *s) {
       {0, "ids", OPTION_TEXT, &s->prompt.ids, "\"1 2 3\"", "the prompt as ids, in place of --prompt", 0, 0},
       {'n', "new", OPTION_INT, &s->new_tokens, "N", "tokens to generate at most; default 50", 1, 1e9},
       {0, "chat", OPTION_FLAG, &s->prompt.chat, NULL, "put the prompt into the model's chat form", 0, 0},
+      {0, "chat-form", OPTION_CHOICE, &s->prompt.chat_form, CHAT_FORM_WORDS, CHAT_FORM_HELP, 0, 0},
       {0, "full-text", OPTION_FLAG, &s->full_text, NULL, "print the prompt too", 0, 0},
       {0, "no-cache", OPTION_FLAG, &s->no_cache, NULL, "compute the whole text anew for each token", 0, 0},
       {0, "temperature", OPTION_FLOAT, &s->sampler.temperature, "T", "0 takes the most probable token; default 0", 0,
@@ -182,6 +183,7 @@ int cmd_generate(int argc, char **argv) {
   if (code < 0) code = prompt_check(&c, &s.prompt);
   if (code >= 0) return code;
   s.sampler.top_k = (int32_t)(s.top_k > INT32_MAX ? INT32_MAX : s.top_k);
+  tell_greedy(&c, &s.sampler);
   catch_interrupts();
   struct engine en = {0};
   struct ids prompt = {0};

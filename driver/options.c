@@ -22,6 +22,13 @@ int failure(const struct command *c, const struct err *e) {
   return EXIT_FAILED;
 }
 
+void tell_greedy(const struct command *c, const struct sampler_options *s) {
+  if (s->temperature > 0 || (!s->top_k && s->top_p == 1 && s->min_p == 0)) return;
+  fprintf(stderr,
+          "phi3 %s: --top-k, --top-p and --min-p do nothing at temperature 0; to sample, give a --temperature\n",
+          c->name);
+}
+
 static void print_option(const struct option_spec *o) {
   char left[64];
   snprintf(left, sizeof left, "%c%c%s--%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',

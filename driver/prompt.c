@@ -5,14 +5,14 @@
 int prompt_check(const struct command *c, const struct prompt_options *o) {
   if (o->text && o->ids) return usage_error(c, "give either --prompt or --ids, not both");
   if (!o->text && !o->ids) return usage_error(c, "there is no prompt; give one with -p TEXT or --ids");
+  if (o->chat_form && !o->chat) return usage_error(c, "--chat-form belongs to --chat");
   if (o->ids && o->chat) return usage_error(c, "--chat needs a text, not --ids");
   return -1;
 }
 
-static char *chat_text(const struct engine *en, const char *text, size_t len, struct err *e) {
+static char *chat_text(const struct engine *en, int form, const char *text, size_t len, struct err *e) {
   struct chat_message message = {"user", text};
-  enum chat_format f = tokenizer_chat_format(en->tokenizer);
-  if (f == CHAT_NONE) return err_set(e, "%s has no chat form that is known; leave --chat out", en->model.path), NULL;
+  if (!engine_choose_chat(en, form, e)) return NULL;
   if (strlen(text) != len) return err_set(e, "a chat message cannot hold a zero byte"), NULL;
   return tokenizer_chat_render(en->tokenizer, &message, 1, e);
 }
@@ -22,7 +22,7 @@ static bool encode(const struct prompt_options *o, const struct engine *en, stru
   size_t len = strlen(o->text);
   char *chat = NULL, *text = strcmp(o->text, "-") == 0 ? read_all(stdin, &len, e) : mem_strdup(o->text, e);
   bool ok = text != NULL;
-  if (ok && o->chat && (ok = (chat = chat_text(en, text, len, e)) != NULL)) len = strlen(chat);
+  if (ok && o->chat && (ok = (chat = chat_text(en, o->chat_form, text, len, e)) != NULL)) len = strlen(chat);
   if (ok) ok = tokenizer_encode(en->tokenizer, chat ? chat : text, len, !o->no_special, out, e);
   mem_free(text);
   mem_free(chat);

@@ -6,6 +6,7 @@ struct prompt_options {
   const char *text; // "-" reads standard input
   const char *ids;  // in place of the text
   bool chat;        // put the text into the model's chat form
+  int chat_form;    // enum chat_format; CHAT_NONE: the one that the file holds
   bool no_special;  // without the ids that the tokenizer puts around a text, such as BOS
 };
 

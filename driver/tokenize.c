@@ -7,6 +7,7 @@
 
 struct tokenize {
   const char *model, *decode;
+  int chat_form;
   bool pieces, color, no_special, chat, json;
 };
 
@@ -20,6 +21,7 @@ static struct command tokenize_command(struct tokenize *s, struct option_spec ta
       {0, "pieces", OPTION_FLAG, &s->pieces, NULL, "a line for each token: its id and its piece", 0, 0},
       {0, "color", OPTION_FLAG, &s->color, NULL, "the text, each token on a background of its own", 0, 0},
       {0, "chat", OPTION_FLAG, &s->chat, NULL, "the text as a user's message in the model's chat form", 0, 0},
+      {0, "chat-form", OPTION_CHOICE, &s->chat_form, CHAT_FORM_WORDS, CHAT_FORM_HELP, 0, 0},
       {0, "no-special", OPTION_FLAG, &s->no_special, NULL,
        "no BOS or EOS around the text; no special tokens in decoded text", 0, 0},
       {0, "json", OPTION_FLAG, &s->json, NULL, "one JSON object: ids, pieces, text", 0, 0},
@@ -192,6 +194,7 @@ static bool run(const struct tokenize *s, const char *text, struct err *e) {
   struct ids ids = {0};
   char *path = find_tokenizer(s->model, e);
   struct tokenizer *t = path ? tokenizer_open(path, e) : NULL;
+  if (t) tokenizer_choose_chat(t, (enum chat_format)s->chat_form);
   bool ok = t && (s->decode ? read_ids(t, s->decode, &ids, e) : encode(s, t, text, &ids, e)) && print(s, t, &ids, e);
   ids_free(&ids);
   tokenizer_close(t);
@@ -201,7 +204,7 @@ static bool run(const struct tokenize *s, const char *text, struct err *e) {
 
 int cmd_tokenize(int argc, char **argv) {
   struct tokenize s = {.model = "nano"};
-  struct option_spec table[8];
+  struct option_spec table[9];
   const struct option_spec *groups[2];
   struct command c = tokenize_command(&s, table, groups);
   struct arguments args;
@@ -211,6 +214,7 @@ int cmd_tokenize(int argc, char **argv) {
   if (s.decode && args.count) return usage_error(&c, "give either a text or --decode, not both");
   if (!s.decode && !args.count)
     return usage_error(&c, "there is no text; give one, or - for standard input, or --decode");
+  if (s.chat_form && !s.chat) return usage_error(&c, "--chat-form belongs to --chat");
   if (s.decode && s.chat) return usage_error(&c, "--chat needs a text, not --decode");
   if (s.pieces + s.color + s.json > 1) return usage_error(&c, "give one of --pieces, --color and --json");
   return run(&s, args.count ? args.data[0] : NULL, &e) ? EXIT_OK : failure(&c, &e);

@@ -12,13 +12,14 @@ struct settings {
 };
 
 static struct command trace_command(struct settings *s) {
-  static struct option_spec own[8];
+  static struct option_spec own[9];
   static const struct option_spec *groups[3];
   const struct option_spec fresh[] = {
       {'p', "prompt", OPTION_TEXT, &s->prompt.text, "TEXT", "the text before the token; - reads it from standard input",
        0, 0},
       {0, "ids", OPTION_TEXT, &s->prompt.ids, "\"1 2 3\"", "the prompt as ids, in place of --prompt", 0, 0},
       {0, "chat", OPTION_FLAG, &s->prompt.chat, NULL, "put the prompt into the model's chat form", 0, 0},
+      {0, "chat-form", OPTION_CHOICE, &s->prompt.chat_form, CHAT_FORM_WORDS, CHAT_FORM_HELP, 0, 0},
       {0, "no-special", OPTION_FLAG, &s->prompt.no_special, NULL,
        "without the tokens that the tokenizer puts around a text, such as BOS", 0, 0},
       {0, "top", OPTION_INT, &s->top, "N", "candidates shown; default 10", 1, 1e9},

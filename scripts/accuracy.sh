@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- nano
+. scripts/path.sh
 
 # Builds in a folder of its own, so that what is measured is what is committed; who has done so names the program in PHI3.
 if [ -z "${PHI3:-}" ]; then

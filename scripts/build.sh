@@ -4,6 +4,7 @@
 # Usage: scripts/build.sh PRESET [-DNAME=VALUE...] [-- ARGUMENTS of cmake --build...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/path.sh
 
 preset=$1
 shift

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From a fresh clone to text: installs what is missing, builds, lets the bundled model write with the key-value cache and without, times
-# both, and names the files it wrote. Can be run again.
+# and plots both, and names the files it wrote. Can be run again.
 # Usage: scripts/quickstart.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,8 +25,8 @@ cmp -s "$out/cached.txt" "$out/uncached.txt" || { echo "quickstart: the two text
 echo
 echo "[4/4] Timed: 100 new tokens, 7 runs each, same ids checked first"
 "$phi3" bench --json "$out/bench.json"
+scripts/plot.sh "$out/bench.json" >/dev/null
 echo
-echo "Written: $out/cached.txt $out/uncached.txt $out/bench.json"
-echo "Plot it:       scripts/report --plot $out/bench.json -o $out/bench.svg"
+echo "Written: $out/cached.txt $out/uncached.txt $out/bench.json $out/bench.svg (a plot of it)"
 echo "More to try:   $phi3 trace -p \"$prompt\"      $phi3 chat      $phi3 --help"
 echo "A larger model: scripts/get_model.sh smollm2 && $phi3 generate -m smollm2 -p \"$prompt\" -n 8"

@@ -2,6 +2,7 @@
 
 import html
 import math
+import re
 
 # Colours apart for colour-blind eyes too (after Okabe and Ito), for light and for dark.
 PALETTE = {
@@ -146,10 +147,16 @@ def wrap(width, height, description, inside):
     )
 
 
+def literal(rules, index):
+    return re.sub(r"var\(--(\w+)\)", lambda m: {**PALETTE, **BASE}[m[1]][index], rules)
+
+
 def picture(svg):
-    """A file of its own: with its colours, and its ground."""
+    """A file of its own: with its ground, and with its colours in each rule, for viewers that are no browsers and know no variables."""
     head, rest = svg.split(">", 1)
-    return f'{head}><style>{STYLE}</style><rect width="100%" height="100%" fill="var(--paper)"/>{rest}\n'
+    rules = RULES + "svg .paper{fill:var(--paper)}"
+    style = f"{literal(rules, 0)}@media(prefers-color-scheme:dark){{{literal(rules, 1)}}}"
+    return f'{head}><style>{style}</style><rect class="paper" width="100%" height="100%"/>{rest}\n'
 
 
 def horizontal_bars(rows, description, most=100, unit="%", width=480, label_width=196):

@@ -72,6 +72,7 @@ part() {
 # Everything that may ask for a password or fetch something comes before the parts.
 prepare() {
   scripts/setup.sh
+  . scripts/path.sh
   cmake --preset release -B "$build" >/dev/null
   local targets=(phi3 vgpu)
   if cmake --build "$build" --target help | grep kernel_bench >/dev/null; then targets+=(kernel_bench)

@@ -2,6 +2,7 @@
 # Installs what the build and the tests need from Debian's or Ubuntu's packages, and nothing that is there already.
 # Usage: scripts/setup.sh [extra packages]
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 packages=(build-essential cmake ninja-build pkg-config libjansson-dev libpcre2-dev libcmocka-dev libbenchmark-dev python3 git ca-certificates "$@")
 
@@ -56,9 +57,16 @@ else
   echo "setup: everything needed is installed"
 fi
 
-# Older releases carry an older cmake than the presets need.
-have=$(cmake --version | sed -n '1s/[^0-9]*\([0-9.]*\).*/\1/p')
-if [ "$(printf '%s\n3.25\n' "$have" | sort -V | head -n 1)" != 3.25 ]; then
-  echo "setup: cmake is $have and 3.25 is needed; install a newer one, for example with: pipx install cmake" >&2
-  exit 1
+# Older releases (Ubuntu 22.04) carry an older cmake than the presets need; there one from PyPI does.
+cmake_version() { cmake --version | sed -n '1s/[^0-9]*\([0-9.]*\).*/\1/p'; }
+cmake_is_old() { [ "$(printf '%s\n3.25\n' "$(cmake_version)" | sort -V | head -n 1)" != 3.25 ]; }
+. scripts/path.sh
+if cmake_is_old; then
+  if ! python3 -c 'import ensurepip' 2>/dev/null && [ "${1:-}" != python3-venv ]; then exec scripts/setup.sh python3-venv "$@"; fi
+  echo "setup: cmake is $(cmake_version) and 3.25 is needed; installing a newer one into .venv-cmake"
+  if ! { python3 -m venv .venv-cmake && .venv-cmake/bin/pip install --quiet --disable-pip-version-check 'cmake>=3.25,<4'; }; then
+    rm -rf .venv-cmake
+    echo "setup: that failed; check the network, or install a newer cmake, for example with: pipx install cmake" >&2
+    exit 1
+  fi
 fi

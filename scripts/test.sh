@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/setup.sh
+. scripts/path.sh
 presets=("$@")
 [ ${#presets[@]} -gt 0 ] || presets=(release debug tsan no-cuda fuzz)
 jobs=$(nproc)

@@ -1,7 +1,9 @@
 #include "runtime/base/json.h"
 #include "runtime/base/file.h"
 #include "runtime/base/mem.h"
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 // Set when an allocation has failed since json_use_mem, which Jansson may report as a syntax error or not at all.
@@ -21,10 +23,60 @@ void json_use_mem(void) {
   alloc_failed = false;
 }
 
+static json_t *load(const char *text, size_t size, json_error_t *je) {
+  return json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, je);
+}
+
+// Length of the number that begins at s.
+static size_t number_length(const char *s, size_t size) {
+  size_t n = 0;
+  if (s[0] != '-' && (s[0] < '0' || s[0] > '9')) return 0;
+  while (n < size && s[n] && strchr("+-.0123456789eE", s[n])) n++;
+  return n;
+}
+
+static bool is_wide(const char *number) {
+  char *end;
+  errno = 0;
+  strtoll(number, &end, 10);
+  return errno == ERANGE && !*end;
+}
+
+// The text with "e0" behind each integer beyond 64 bits, which makes it a real. NULL: no memory.
+static char *widen(const char *s, size_t size, size_t *len) {
+  char *out = alloc(size + size / 8 + 1); // such an integer has 19 digits or more
+  bool quoted = false;
+  *len = 0;
+  for (size_t i = 0, n; out && i < size; i += n) {
+    size_t number = quoted ? 0 : number_length(s + i, size - i);
+    n = number ? number : quoted && s[i] == '\\' && i + 1 < size ? 2 : 1;
+    if (s[i] == '"') quoted = !quoted;
+    memcpy(out + *len, s + i, n);
+    *len += n;
+    out[*len] = 0;
+    if (number && is_wide(out + *len - n)) {
+      memcpy(out + *len, "e0", 2);
+      *len += 2;
+    }
+  }
+  return out;
+}
+
+// Jansson's integers have 64 bits, JSON's need not: Hugging Face writes 10^30 for a tokenizer without a greatest
+// length.
+static json_t *load_wide(const char *text, size_t size, json_error_t *je) {
+  size_t len;
+  char *wide = widen(text, size, &len);
+  json_t *root = wide ? load(wide, len, je) : NULL;
+  mem_raw_free(wide);
+  return root;
+}
+
 json_t *json_read_memory(const void *data, size_t size, const char *name, struct err *e) {
   json_use_mem();
   json_error_t je;
-  json_t *root = json_loadb(data ? data : "", size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
+  json_t *root = load(data ? data : "", size, &je);
+  if (!root && json_error_code(&je) == json_error_numeric_overflow) root = load_wide(data, size, &je);
   if (root) return root;
   if (alloc_failed) err_no_memory(e, size, name);
   else err_set(e, "%s: line %d: not valid JSON: %s", name, je.line, je.text);
@@ -54,7 +106,9 @@ bool json_write_file(const char *path, const json_t *root, struct err *e) {
 bool json_print(json_t *root, struct err *e) {
   char *text = root && !alloc_failed ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
   json_decref(root);
-  if (!text) return alloc_failed ? err_no_memory(e, 0, "the JSON") : err_set(e, "cannot write it as JSON: a name is not UTF-8, or a number not finite");
+  if (!text)
+    return alloc_failed ? err_no_memory(e, 0, "the JSON")
+                        : err_set(e, "cannot write it as JSON: a name is not UTF-8, or a number not finite");
   bool ok = puts(text) != EOF && fflush(stdout) == 0;
   mem_raw_free(text);
   return ok || err_set(e, "cannot write the JSON to standard output");

@@ -39,8 +39,14 @@ static char *unescape(const char *s, size_t len, struct err *e) {
   return out;
 }
 
+static bool is(const char *s, size_t len, const char *name) { return len == strlen(name) && memcmp(s, name, len) == 0; }
+
 static enum chat_format by_template(const char *s, size_t len) {
-  if (has(s, len, "<|im_start|>") && has(s, len, "<|im_end|>")) return CHAT_CHATML;
+  if (is(s, len, "phi3")) return CHAT_PHI3; // some files hold a name
+  if (is(s, len, "chatml")) return CHAT_CHATML;
+  // ChatML puts a line's end behind the role; Phi-4's template, which has a token there, is another.
+  if (has(s, len, "<|im_start|>") && has(s, len, "<|im_end|>"))
+    return has(s, len, "<|im_sep|>") ? CHAT_NONE : CHAT_CHATML;
   // Phi-3's puts a line's end behind the role; its relatives that do not are other templates.
   bool phi3 = has(s, len, "<|user|>\\n") || has(s, len, "<|user|>\n") || has(s, len, "<|user|>' + '\\n'") ||
               has(s, len, "<|user|>' + '\n'");
@@ -48,7 +54,8 @@ static enum chat_format by_template(const char *s, size_t len) {
 }
 
 static enum chat_format by_tokens(const struct tokenizer *t) {
-  if (tokenizer_find(t, "<|im_start|>") >= 0 && tokenizer_find(t, "<|im_end|>") >= 0) return CHAT_CHATML;
+  if (tokenizer_find(t, "<|im_start|>") >= 0 && tokenizer_find(t, "<|im_end|>") >= 0)
+    return tokenizer_find(t, "<|im_sep|>") >= 0 ? CHAT_NONE : CHAT_CHATML;
   bool phi3 = tokenizer_find(t, "<|user|>") >= 0 && tokenizer_find(t, "<|end|>") >= 0 &&
               tokenizer_find(t, "<|assistant|>") >= 0;
   return phi3 ? CHAT_PHI3 : CHAT_NONE;
@@ -60,6 +67,13 @@ bool tokenizer_set_chat(struct tokenizer *t, const char *chat_template, size_t l
   if (t->chat != CHAT_CHATML || !chat_template) return true;
   const char *system = default_system(chat_template, len, &n);
   return !system || (t->chat_system = unescape(system, n, e)) != NULL;
+}
+
+void tokenizer_choose_chat(struct tokenizer *t, enum chat_format f) {
+  if (f == CHAT_NONE || f == t->chat) return;
+  mem_free(t->chat_system);
+  t->chat_system = NULL;
+  t->chat = f;
 }
 
 const char *tokenizer_chat_system(const struct tokenizer *t) { return t->chat_system; }
@@ -78,7 +92,8 @@ static bool put_message(struct buffer *b, enum chat_format f, const char *role, 
 static char *render(enum chat_format f, const char *system, const struct chat_message *messages, int count,
                     struct err *e) {
   struct buffer b = {0};
-  bool ok = f != CHAT_NONE || err_set(e, "the model's chat template is not known; Phi-3's and ChatML are");
+  bool ok = f != CHAT_NONE ||
+            err_set(e, "the model's chat template is not known; Phi-3's and ChatML are: name one with --chat-form");
   if (ok && system && (!count || strcmp(messages[0].role, "system") != 0)) ok = put_message(&b, f, "system", system, e);
   for (int i = 0; ok && i < count; i++) ok = put_message(&b, f, messages[i].role, messages[i].content, e);
   ok = ok && put(&b, f == CHAT_PHI3 ? "<|assistant|>\n" : "<|im_start|>assistant\n", e) && buffer_append(&b, "", 1, e);

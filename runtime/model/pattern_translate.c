@@ -3,13 +3,21 @@
 // here or refused by name:
 //   \s \S       White_Space in both (U+180E has a stand-in)
 //   \w          PCRE2's has no marks: spelled out
-//   \p{Han}     PCRE2 takes scripts by their extensions: \p{sc:Han}
+//   \p{Han}     PCRE2 takes scripts by their extensions: \p{sc:Han}; before 10.40 it did not
 //   \uHHHH      \x{HHHH}
 //   X{n,m}+     a repeated interval, not a possessive one: (?:X{n,m})+
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include "runtime/model/pattern.h"
+#include <pcre2.h>
 #include <string.h>
 
 enum { MAX_DEPTH = 64 };
+
+#if PCRE2_MAJOR > 10 || PCRE2_MINOR >= 40
+static const char script[] = "sc:";
+#else
+static const char script[] = "";
+#endif
 
 // Oniguruma's \w: letters, marks, decimal and letter-like digits, connectors, superscript digits and fractions, circled
 // letters.
@@ -45,7 +53,7 @@ static bool put_property(struct translation *t) {
   char negation = inverted != (s[1] == 'P') ? 'P' : 'p';
   t->at = (size_t)(close - t->text) + 1;
   const char start[] = {'\\', negation, '{'};
-  return put(t, start, 3) && (n <= 2 || puts_out(t, "sc:")) && put(t, name, n) && puts_out(t, "}");
+  return put(t, start, 3) && (n <= 2 || puts_out(t, script)) && put(t, name, n) && puts_out(t, "}");
 }
 
 static bool put_code_point(struct translation *t) {

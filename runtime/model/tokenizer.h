@@ -55,6 +55,8 @@ enum chat_format { CHAT_NONE, CHAT_PHI3, CHAT_CHATML };
 
 // Recognized from the file's chat template, or, without one, from its added tokens.
 enum chat_format tokenizer_chat_format(const struct tokenizer *t);
+// This form in place of another that was recognized and of its system message; CHAT_NONE keeps the recognized one.
+void tokenizer_choose_chat(struct tokenizer *t, enum chat_format f);
 // The prompt's text for the messages, ending where the assistant's answer begins. A new string to be freed with mem_free.
 char *chat_render(enum chat_format f, const struct chat_message *messages, int count, struct err *e);
 // The system message that the file's own template puts where none is given; NULL: none.

@@ -268,16 +268,27 @@ static const json_t *default_template(const json_t *list) {
   return NULL;
 }
 
+// add_bos_token and add_eos_token speak to some of transformers' classes; around the others' texts stands what
+// tokenizer.json puts there. Without a class a phi3 or llama checkpoint has Llama's.
+static bool class_has_frame(const json_t *config) {
+  static const char *const classes[] = {"Llama", "CodeLlama", "Gemma", "GPTNeoX", "Cohere"};
+  const char *name = json_string_value(json_object_get(config, "tokenizer_class"));
+  bool yes = !name;
+  for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+    yes = yes || strncmp(name, classes[i], strlen(classes[i])) == 0;
+  return yes;
+}
+
 static bool apply_config(struct tokenizer *t, const json_t *config, const json_t **chat, struct err *e) {
   if (!json_is_object(config)) return err_set(e, "the file does not hold an object");
-  bool bos = false, eos = false;
+  bool bos = false, eos = false, frame = class_has_frame(config);
   if (!named_token(t, config, "bos_token", &t->bos, e) || !named_token(t, config, "eos_token", &t->eos, e) ||
       !flag(config, "add_bos_token", &bos, e) || !flag(config, "add_eos_token", &eos, e))
     return false;
-  if (json_is_boolean(json_object_get(config, "add_bos_token")) &&
+  if (frame && json_is_boolean(json_object_get(config, "add_bos_token")) &&
       !set_frame(t->prefix, &t->num_prefix, bos, t->bos, "bos_token", e))
     return false;
-  if (json_is_boolean(json_object_get(config, "add_eos_token")) &&
+  if (frame && json_is_boolean(json_object_get(config, "add_eos_token")) &&
       !set_frame(t->suffix, &t->num_suffix, eos, t->eos, "eos_token", e))
     return false;
   const json_t *v = json_object_get(config, "chat_template");

@@ -256,6 +256,39 @@ static void json_errors_name_the_line(void **state) {
   fail_msg("never succeeded");
 }
 
+// Python writes them: 10^30 is the greatest length of a tokenizer that has none.
+static void json_integers_may_be_wide(void **state) {
+  (void)state;
+  static const char text[] = // a long name first: without memory for a long number Jansson 2.14 ends the program
+      "{\"a name that makes room for all numbers\": null, \"a\": 1000000000000000019884624838656, \"b\": "
+      "[9223372036854775807,9223372036854775808,-9223372036854775809],"
+      "\"c 99999999999999999999 \\\" 99999999999999999999 \\\\\": \"99999999999999999999\", \"d\": "
+      "99999999999999999999.5,"
+      "\"e\":99999999999999999999e1}";
+  for (long k = 1; k < 100; k++) {
+    mem_fail_from(k);
+    json_t *r = json_read_memory(text, sizeof text - 1, "x.json", &e);
+    mem_fail_from(0);
+    if (!r) {
+      assert_non_null(strstr(e.text, "memory"));
+      continue;
+    }
+    const json_t *b = json_object_get(r, "b");
+    assert_true(json_real_value(json_object_get(r, "a")) == 1e30);
+    assert_true(json_integer_value(json_array_get(b, 0)) == INT64_MAX);
+    assert_true(json_real_value(json_array_get(b, 1)) == 0x1p63 && json_real_value(json_array_get(b, 2)) == -0x1p63);
+    assert_string_equal(json_string_value(json_object_get(r, "c 99999999999999999999 \" 99999999999999999999 \\")),
+                        "99999999999999999999");
+    assert_true(json_real_value(json_object_get(r, "d")) == 99999999999999999999.5);
+    assert_true(json_real_value(json_object_get(r, "e")) == 99999999999999999999e1);
+    json_decref(r);
+    assert_null(json_read_memory("[1e999, 99999999999999999999]", 29, "x.json", &e));
+    assert_non_null(strstr(e.text, "overflow"));
+    return;
+  }
+  fail_msg("never succeeded");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(errors_keep_context),
                                      cmocka_unit_test(memory_is_zeroed_aligned_and_checked),
@@ -265,6 +298,7 @@ int main(void) {
                                      cmocka_unit_test(no_piece_is_taken_twice),
                                      cmocka_unit_test(files_are_whole_or_absent),
                                      cmocka_unit_test(npy_round_trips),
-                                     cmocka_unit_test(json_errors_name_the_line)};
+                                     cmocka_unit_test(json_errors_name_the_line),
+                                     cmocka_unit_test(json_integers_may_be_wide)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

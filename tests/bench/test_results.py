@@ -34,7 +34,8 @@ class Results(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.dir)
         for name in ["scripts", "build-results", "bin", "results"]:
             os.mkdir(os.path.join(self.dir, name))
-        shutil.copy(os.path.join(ROOT, "scripts", "results.sh"), os.path.join(self.dir, "scripts"))
+        for name in ["results.sh", "path.sh"]:
+            shutil.copy(os.path.join(ROOT, "scripts", name), os.path.join(self.dir, "scripts"))
         for name in ["scripts/setup.sh", "scripts/get_model.sh", "scripts/accuracy.sh", "scripts/report", "scripts/compare_hf.sh", "build-results/phi3", "build-results/kernel_bench"]:
             self.put(name, STAND_IN)
         self.put("bin/cmake", CMAKE)

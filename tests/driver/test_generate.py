@@ -119,6 +119,27 @@ class Text(DriverTest):
         self.assertGreaterEqual(len(r.out.rstrip("\n").split("\n")), 2, r)
         self.assertEqual(r.err, "")
 
+    def test_greedy_options(self):
+        """Options that only sampling reads are not passed over in silence."""
+        for command, more in {"generate": ["-p", FRANCE], "chat": []}.items():
+            for option in [["--top-k", "4"], ["--top-p", "0.5"], ["--min-p", "0.1"], ["--seed", "3"]]:
+                r = self.phi3(command, "-n", "2", *more, *option, input=b"Hi\n")
+                self.assertEqual("--top-k, --top-p and --min-p do nothing at temperature 0" in r.err, option[0] != "--seed", r)
+                r = self.phi3(command, "-n", "2", *more, *option, "--temperature", "1", input=b"Hi\n")
+                self.assertNotIn("temperature", r.err)
+
+    def test_chat_form(self):
+        """A form by name in place of the file's: the ids are those of that form's text, in every command that has one."""
+        ids = {}
+        for form, text in {"phi3": "<|user|>\nHi<|end|>\n<|assistant|>\n", "chatml": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"}.items():
+            ids[form] = [int(i) for i in self.phi3("tokenize", text).out.split()]
+            how = ["--chat", "--chat-form", form]
+            self.assertEqual([int(i) for i in self.phi3("tokenize", *how, "Hi").out.split()], ids[form])
+            self.assertEqual(json.loads(self.phi3("generate", *how, "-p", "Hi", "-n", "1", "--json").out)["prompt_ids"], ids[form])
+            self.assertEqual(json.loads(self.phi3("trace", *how, "-p", "Hi", "--json").out)["ids"], ids[form])
+        self.assertEqual([int(i) for i in self.phi3("tokenize", "--chat", "Hi").out.split()], ids["phi3"])
+        self.phi3("chat", "--chat-form", "chatml", "-n", "2", input=b"Hi\n")
+
     def test_reader_that_leaves(self):
         """A closed pipe is no crash."""
         with subprocess.Popen(

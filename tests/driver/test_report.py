@@ -253,6 +253,14 @@ class Report(DriverTest):
         self.run_report("--plot", self.path("b.json"), "-o", self.path("b.svg"))
         root = xml.fromstring(self.read("b.svg"))
         self.assertTrue(root.tag.endswith("svg"))
+        self.assertNotIn("var(", self.read("b.svg"))  # which viewers that are no browsers paint black
+        first = self.read("b.svg")
+        os.remove(self.path("b.svg"))
+        for names in [[], [self.path("b.svg")]]:
+            done = subprocess.run([os.path.join(ROOT, "scripts", "plot.sh"), self.path("b.json"), *names], capture_output=True, text=True)
+            self.assertEqual((done.returncode, self.read("b.svg")), (0, first), done)
+        done = subprocess.run([os.path.join(ROOT, "scripts", "plot.sh")], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
         with open(self.path("b.json"), "w", encoding="utf-8") as f:
             f.write("{}")
         self.run_report("--plot", self.path("b.json"), "-o", self.path("c.svg"), code=1, says="no experiment")

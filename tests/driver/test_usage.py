@@ -85,6 +85,7 @@ class Usage(DriverTest):
                 self.wrong(command, "--threads", "99999999999999999999", *IDS, says="--threads")
                 self.wrong(command, "-p", "text", *IDS, says="not both")
                 self.wrong(command, "--chat", *IDS, says="--chat") if command != "bench" else None
+                self.wrong(command, "--chat-form", "phi3", "-p", "text", says="--chat-form") if command != "bench" else None
                 self.wrong(command, *IDS, "stray", says="'stray'")
         for command in ["generate", "trace"]:
             self.wrong(command, says="-p TEXT")

@@ -107,6 +107,11 @@ static void recognized(void **state) {
        CHAT_NONE},
       {"{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{{ '<|assistant|>' }}", "", CHAT_NONE},
       {"{{ '<|user|>' + m['content'] + '<|end|>' + '<|assistant|>' }}", "", CHAT_NONE},
+      // Phi-4's template has a token where ChatML has a line's end.
+      {"{{'<|im_start|>user<|im_sep|>' + m + '<|im_end|><|im_start|>assistant<|im_sep|>'}}", "", CHAT_NONE},
+      {NULL, TOKEN(1, "<|im_start|>") "," TOKEN(2, "<|im_end|>") "," TOKEN(3, "<|im_sep|>"), CHAT_NONE},
+      {"chatml", "", CHAT_CHATML},
+      {"phi3", TOKEN(1, "<|im_start|>") "," TOKEN(2, "<|im_end|>"), CHAT_PHI3},
       {"{{'<|user|>' + '\n' + m + '<|end|>' + '\n' + '<|assistant|>' + '\n'}}", "", CHAT_PHI3},
       {"{{'<|user|>' + '\\n' + m + '<|end|>' + '\\n' + '<|assistant|>' + '\\n'}}", "", CHAT_PHI3},
   };
@@ -134,8 +139,24 @@ static void named_templates(void **state) {
   json_decref(config);
 }
 
+static void chosen_by_name(void **state) {
+  (void)state;
+  struct tokenizer *t = with_template(SMOLLM2_TEMPLATE, "");
+  tokenizer_choose_chat(t, CHAT_NONE);
+  tokenizer_choose_chat(t, CHAT_CHATML); // its own form keeps its own system message
+  assert_non_null(tokenizer_chat_system(t));
+  tokenizer_choose_chat(t, CHAT_PHI3);
+  assert_null(tokenizer_chat_system(t));
+  check(t, dialogue, 1, "<|system|>\nBe brief.<|end|>\n<|assistant|>\n");
+  tokenizer_close(t);
+  t = with_template("[INST]", "");
+  tokenizer_choose_chat(t, CHAT_CHATML);
+  check(t, dialogue, 1, "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>assistant\n");
+  tokenizer_close(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(phi3), cmocka_unit_test(chatml), cmocka_unit_test(recognized),
-                                     cmocka_unit_test(named_templates)};
+                                     cmocka_unit_test(named_templates), cmocka_unit_test(chosen_by_name)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,6 +73,8 @@ static void wrong(void **state) {
   mentions("--nonsense x", 2, "nonsense");
   mentions("--json --pieces x", 2, "one of");
   mentions("--chat --decode 1", 2, "--chat");
+  mentions("--chat-form phi3 x", 2, "--chat-form belongs to --chat");
+  mentions("--chat --chat-form llama x", 2, "'llama'");
   mentions(MODEL "--decode 99999", 1, "99999");
   mentions(MODEL "--decode one", 1, "'one'");
   mentions("-m tests/tokenizer/no-model x", 1, "tests/tokenizer/no-model");

@@ -74,22 +74,30 @@ INLINE vf vf_fma(vf a, vf b, vf c) {
 INLINE v4f vf_to_4(vf a) {
 #if defined __AVX512F__
   typedef float v8f __attribute__((vector_size(32)));
-  v8f b = __builtin_shufflevector(a, a, 0, 1, 2, 3, 4, 5, 6, 7) +
-          __builtin_shufflevector(a, a, 8, 9, 10, 11, 12, 13, 14, 15);
-  return __builtin_shufflevector(b, b, 0, 1, 2, 3) + __builtin_shufflevector(b, b, 4, 5, 6, 7);
+  v8f b = (v8f)_mm512_castps512_ps256((__m512)a) +
+          (v8f)_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd((__m512)a), 1));
+  return (v4f)_mm256_castps256_ps128((__m256)b) + (v4f)_mm256_extractf128_ps((__m256)b, 1);
 #elif defined __AVX2__
-  return __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
+  return (v4f)_mm256_castps256_ps128((__m256)a) + (v4f)_mm256_extractf128_ps((__m256)a, 1);
 #else
   return a;
 #endif
 }
 
+// Lanes of a (0 to 3) and b (4 to 7).
+#if defined __clang__ || __GNUC__ >= 12
+#define SHUFFLE4(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+typedef int32_t v4i __attribute__((vector_size(16)));
+#define SHUFFLE4(a, b, ...) __builtin_shuffle(a, b, (v4i){__VA_ARGS__})
+#endif
+
 // The sums over the lanes of four vectors, each by the same tree: to four lanes, then (0 + 2) + (1 + 3).
 INLINE v4f vf_sum4(vf a, vf b, vf c, vf d) {
   v4f a4 = vf_to_4(a), b4 = vf_to_4(b), c4 = vf_to_4(c), d4 = vf_to_4(d);
-  v4f ab = __builtin_shufflevector(a4, b4, 0, 4, 1, 5) + __builtin_shufflevector(a4, b4, 2, 6, 3, 7);
-  v4f cd = __builtin_shufflevector(c4, d4, 0, 4, 1, 5) + __builtin_shufflevector(c4, d4, 2, 6, 3, 7);
-  return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+  v4f ab = SHUFFLE4(a4, b4, 0, 4, 1, 5) + SHUFFLE4(a4, b4, 2, 6, 3, 7);
+  v4f cd = SHUFFLE4(c4, d4, 0, 4, 1, 5) + SHUFFLE4(c4, d4, 2, 6, 3, 7);
+  return SHUFFLE4(ab, cd, 0, 1, 4, 5) + SHUFFLE4(ab, cd, 2, 3, 6, 7);
 }
 
 // sum[r] = vf_sum4(a[r][0], a[r][1], a[r][2], a[r][3]) for up to four rows, by the same tree. Four rows of wide vectors
