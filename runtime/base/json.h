@@ -4,7 +4,8 @@
 #include <jansson.h>
 #include <stdint.h>
 
-// Reads a whole file; duplicate keys and trailing text are errors; integers beyond 64 bits become reals. NULL and an error on failure; free with json_decref.
+// Reads a whole file; duplicate keys and trailing text are errors; integers beyond 64 bits become reals. NULL and an
+// error on failure; free with json_decref.
 json_t *json_read_file(const char *path, struct err *e);
 json_t *json_read_memory(const void *data, size_t size, const char *name, struct err *e);
 // Writes whole or not at all, indented by two.

@@ -72,10 +72,9 @@ struct attention_scratch {
 
 struct cpu_kernels {
   const char *isa;
-  // One row of activations: reads each weight once, as stored.
-  void (*linear_row)(const struct linear_task *t);
-  // Any number of rows: of many, weights are converted once to fp32. The same bits as linear_row for each row.
-  void (*linear_rows)(const struct linear_task *t, struct linear_scratch *s);
+  // For a few rows of activations weights are read as stored; for many they are converted once to fp32. A row's result
+  // has the same bits however many go with it.
+  void (*linear)(const struct linear_task *t, struct linear_scratch *s);
   // A stored row of n elements as fp32, the same values as dtype_to_f32.
   void (*to_f32)(enum dtype type, const void *row, float *dst, int64_t n);
   void (*to_f16)(const float *src, uint16_t *dst, int64_t n); // round to nearest even

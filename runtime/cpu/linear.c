@@ -51,8 +51,7 @@ void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t 
   find_rows(w, first, num_outputs, rows);
   struct linear_task t = {
       .w = rows, .num_outputs = num_outputs, .num_rows = count, .k = w->cols, .x = x, .ldx = ldx, .out = out};
-  if (count == 1) c->kernels->linear_row(&t);
-  else c->kernels->linear_rows(&t, scratch);
+  c->kernels->linear(&t, scratch);
 }
 
 static void put_row(const float *sum, int32_t count, bool add, float *y) {

@@ -69,14 +69,14 @@ static void check_problem(const struct problem *p, const struct cpu_kernels *ker
                           .ldx = p->ldx,
                           .out = many.data};
   memset(&scratch, 0xff, sizeof scratch); // NaN
-  kernels->linear_rows(&t, &scratch);
+  kernels->linear(&t, &scratch);
   guarded_check(&many, what);
   for (int32_t r = 0; r < p->num_rows; r++) {
     guarded_open(&one, p->num_outputs);
     t.num_rows = 1;
     t.x = p->x + r * p->ldx;
     t.out = one.data;
-    kernels->linear_row(&t);
+    kernels->linear(&t, &scratch);
     guarded_check(&one, what);
     for (int32_t o = 0; o < p->num_outputs; o++)
       fail_unless_close(one.data[o], p->exact[r * p->num_outputs + o], bound(p->k, p->size[r * p->num_outputs + o]),
@@ -171,7 +171,7 @@ static void bad_numbers_stay_where_they_are(void **state) {
   memcpy((char *)p.w[run].data + (row * 50 + 49) * (int64_t)sizeof(float), &bad[0], sizeof(float));
   p.x[2 * p.ldx + 49] = bad[1];
   for (int i = 0; (kernels = isa_next(&i));) {
-    kernels->linear_rows(&(struct linear_task){p.w, 9, 7, 50, p.x, p.ldx, out}, &scratch);
+    kernels->linear(&(struct linear_task){p.w, 9, 7, 50, p.x, p.ldx, out}, &scratch);
     for (int r = 0; r < 7; r++)
       for (int o = 0; o < 9; o++) assert_int_equal(isfinite(out[r * LINEAR_PANEL + o]) != 0, r != 2 && o != 4);
   }

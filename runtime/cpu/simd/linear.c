@@ -135,23 +135,6 @@ INLINE void dot(enum dtype t, const struct linear_task *task, const uint8_t *w, 
   }
 }
 
-void CPU_NAME(linear_row)(const struct linear_task *t) {
-  float *out = t->out;
-  for (const struct weight_rows *w = t->w; out < t->out + t->num_outputs; out += w++->count) {
-    switch (w->type) {
-    case DTYPE_F32: dot(DTYPE_F32, t, w->data, w->count, out); break;
-    case DTYPE_F16: dot(DTYPE_F16, t, w->data, w->count, out); break;
-    case DTYPE_BF16: dot(DTYPE_BF16, t, w->data, w->count, out); break;
-    case DTYPE_Q8_0: dot(DTYPE_Q8_0, t, w->data, w->count, out); break;
-    case DTYPE_Q4_0: dot(DTYPE_Q4_0, t, w->data, w->count, out); break;
-    case DTYPE_Q4_1: dot(DTYPE_Q4_1, t, w->data, w->count, out); break;
-    case DTYPE_Q4_K: dot(DTYPE_Q4_K, t, w->data, w->count, out); break;
-    case DTYPE_Q5_K: dot(DTYPE_Q5_K, t, w->data, w->count, out); break;
-    default: dot(DTYPE_Q6_K, t, w->data, w->count, out); break;
-    }
-  }
-}
-
 // Each load of x serves SHARE rows of weights. Left alone, compilers load x again for each multiply-add, and the first
 // cache gives fewer loads than there are multiply-adds.
 #if defined __AVX512F__
@@ -221,24 +204,26 @@ INLINE void pass(enum dtype t, int rows, const struct linear_task *task, const u
   }
 }
 
-INLINE void pass_rows(enum dtype t, const struct linear_task *task, const uint8_t *w, int32_t count, float *out) {
-  if (task->num_rows <= 2) pass(t, 2, task, w, count, out);
+// Rows of weights of one type for up to PASS rows of x.
+INLINE void few_rows(enum dtype t, const struct linear_task *task, const uint8_t *w, int32_t count, float *out) {
+  if (task->num_rows == 1) dot(t, task, w, count, out);
+  else if (task->num_rows == 2) pass(t, 2, task, w, count, out);
   else pass(t, PASS, task, w, count, out);
 }
 
-static void few_rows(const struct linear_task *t) {
+static void few_rows_any(const struct linear_task *t) {
   float *out = t->out;
   for (const struct weight_rows *w = t->w; out < t->out + t->num_outputs; out += w++->count) {
     switch (w->type) {
-    case DTYPE_F32: pass_rows(DTYPE_F32, t, w->data, w->count, out); break;
-    case DTYPE_F16: pass_rows(DTYPE_F16, t, w->data, w->count, out); break;
-    case DTYPE_BF16: pass_rows(DTYPE_BF16, t, w->data, w->count, out); break;
-    case DTYPE_Q8_0: pass_rows(DTYPE_Q8_0, t, w->data, w->count, out); break;
-    case DTYPE_Q4_0: pass_rows(DTYPE_Q4_0, t, w->data, w->count, out); break;
-    case DTYPE_Q4_1: pass_rows(DTYPE_Q4_1, t, w->data, w->count, out); break;
-    case DTYPE_Q4_K: pass_rows(DTYPE_Q4_K, t, w->data, w->count, out); break;
-    case DTYPE_Q5_K: pass_rows(DTYPE_Q5_K, t, w->data, w->count, out); break;
-    default: pass_rows(DTYPE_Q6_K, t, w->data, w->count, out); break;
+    case DTYPE_F32: few_rows(DTYPE_F32, t, w->data, w->count, out); break;
+    case DTYPE_F16: few_rows(DTYPE_F16, t, w->data, w->count, out); break;
+    case DTYPE_BF16: few_rows(DTYPE_BF16, t, w->data, w->count, out); break;
+    case DTYPE_Q8_0: few_rows(DTYPE_Q8_0, t, w->data, w->count, out); break;
+    case DTYPE_Q4_0: few_rows(DTYPE_Q4_0, t, w->data, w->count, out); break;
+    case DTYPE_Q4_1: few_rows(DTYPE_Q4_1, t, w->data, w->count, out); break;
+    case DTYPE_Q4_K: few_rows(DTYPE_Q4_K, t, w->data, w->count, out); break;
+    case DTYPE_Q5_K: few_rows(DTYPE_Q5_K, t, w->data, w->count, out); break;
+    default: few_rows(DTYPE_Q6_K, t, w->data, w->count, out); break;
     }
   }
 }
@@ -330,9 +315,9 @@ static void pack_x(const float *x, int64_t ldx, int rows, int64_t steps, float *
     for (int r = 0; r < rows; r++, dst += VW) vf_store(dst, vf_load(x + r * ldx + s * VW));
 }
 
-void CPU_NAME(linear_rows)(const struct linear_task *t, struct linear_scratch *b) {
+void CPU_NAME(linear)(const struct linear_task *t, struct linear_scratch *b) {
   if (t->num_rows <= PASS) {
-    few_rows(t);
+    few_rows_any(t);
     return;
   }
   int32_t groups = (t->num_outputs + 3) / 4;

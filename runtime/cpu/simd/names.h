@@ -3,8 +3,7 @@
 #include "runtime/cpu/kernels.h"
 #include "runtime/cpu/simd/simd.h"
 
-void CPU_NAME(linear_row)(const struct linear_task *t);
-void CPU_NAME(linear_rows)(const struct linear_task *t, struct linear_scratch *b);
+void CPU_NAME(linear)(const struct linear_task *t, struct linear_scratch *b);
 void CPU_NAME(to_f32)(enum dtype type, const void *row, float *dst, int64_t n);
 void CPU_NAME(to_f16)(const float *src, uint16_t *dst, int64_t n);
 void CPU_NAME(rmsnorm)(const float *x, const float *gain, int64_t n, float eps, float *y);

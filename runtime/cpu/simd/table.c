@@ -5,8 +5,7 @@
 
 const struct cpu_kernels CPU_NAME(cpu_kernels) = {
     .isa = CPU_TEXT(CPU_ISA),
-    .linear_row = CPU_NAME(linear_row),
-    .linear_rows = CPU_NAME(linear_rows),
+    .linear = CPU_NAME(linear),
     .to_f32 = CPU_NAME(to_f32),
     .to_f16 = CPU_NAME(to_f16),
     .rmsnorm = CPU_NAME(rmsnorm),
