@@ -50,17 +50,19 @@ static double best_seconds(struct bench *b, const struct matrix *w, int32_t coun
   return best;
 }
 
-static void measure(struct bench *b, enum dtype type, const struct roof *roof, int round) {
+static bool measure(struct bench *b, enum dtype type, const struct roof *roof, int round, struct err *e) {
   int64_t row_bytes = dtype_row_bytes(type, COLS), rows = DECODE_BYTES / row_bytes;
   struct tensor t = {
       .type = type, .dims = 2, .rows = rows, .cols = COLS, .data = b->weights, .bytes = rows * row_bytes};
   struct matrix w = {.rows = rows, .cols = COLS, .num_parts = 1, .parts = {{.tensor = &t}}};
   struct figures *f = &b->figures[type];
+  if (!linear_alloc(&b->cpu, &w, PREFILL_ROWS, e)) return false;
   f->decode[round] = (double)t.bytes / best_seconds(b, &w, 1);
   w.rows = PREFILL_OUTPUTS;
   f->prefill[round] = 2.0 * PREFILL_ROWS * PREFILL_OUTPUTS * COLS / best_seconds(b, &w, PREFILL_ROWS);
   f->decode_share[round] = f->decode[round] / roof->read_bytes_per_second;
   f->prefill_share[round] = f->prefill[round] / roof->flops;
+  return true;
 }
 
 static bool bench_open(struct bench *b, int threads, struct err *e) {
@@ -86,6 +88,7 @@ static void bench_close(struct bench *b) {
   mem_free(b->x.data);
   mem_free(b->y.data);
   mem_free(b->cpu.scratch);
+  mem_free(b->cpu.fixed);
   mem_free(b->weights);
 }
 
@@ -97,7 +100,7 @@ static bool run(struct bench *b, int rounds, struct err *e) {
       if (!roof_measure(&roof, pool_threads(b->cpu.pool), e)) return false;
       read[r] = roof.read_bytes_per_second;
       flops[r] = roof.flops;
-      measure(b, (enum dtype)t, &roof, r);
+      if (!measure(b, (enum dtype)t, &roof, r, e)) return false;
     }
   printf("%s, %d threads, %d rounds: reads %.1f GB/s, %.0f Gflop/s\n", b->cpu.kernels->isa, pool_threads(b->cpu.pool),
          rounds, median(read, rounds) / 1e9, median(flops, rounds) / 1e9);

@@ -20,12 +20,24 @@ static bool alloc_activations(struct cpu *c, struct err *e) {
          alloc_rows(&c->logits, o->max_logits, m->vocab_size, o->fp64, "the logits", e);
 }
 
+static bool alloc_linear(struct cpu *c, struct err *e) {
+  const struct model *m = c->base.model;
+  int64_t rows = c->base.options.max_rows;
+  for (int32_t i = 0; i < m->config.num_layers; i++) {
+    const struct layer_weights *l = &m->layers[i];
+    if (!linear_alloc(c, &l->qkv, rows, e) || !linear_alloc(c, &l->o, rows, e) ||
+        !linear_alloc(c, &l->gate_up, rows, e) || !linear_alloc(c, &l->down, rows, e))
+      return false;
+  }
+  return linear_alloc(c, &m->head, c->base.options.max_logits, e);
+}
+
 static bool alloc_scratch(struct cpu *c, struct err *e) {
   const struct config *m = &c->base.model->config;
   size_t threads = (size_t)pool_threads(c->pool);
   if (!c->base.options.fp64) {
     c->scratch = mem_alloc(threads, sizeof *c->scratch, "the threads' scratch", e);
-    return c->scratch != NULL;
+    return c->scratch && alloc_linear(c, e);
   }
   int64_t widest = m->hidden_size;
   if (widest < m->intermediate_size) widest = m->intermediate_size;
@@ -112,10 +124,9 @@ void cpu_close(struct backend *b) {
   if (!b) return;
   struct cpu *c = cpu_of(b);
   pool_close(c->pool);
-  void *owned[] = {
-      c->x.data, c->norm.data,   c->qkv.data,    c->mixed.data, c->mlp.data, c->logits.data,   c->scratch,   c->row,
-      c->gains,  c->inv_freq[0], c->inv_freq[1], c->cos,        c->sin,      c->rope_position, c->rope_long, c->pages,
-      c};
+  void *owned[] = {c->x.data,  c->norm.data, c->qkv.data,      c->mixed.data, c->mlp.data,    c->logits.data,
+                   c->scratch, c->fixed,     c->row,           c->gains,      c->inv_freq[0], c->inv_freq[1],
+                   c->cos,     c->sin,       c->rope_position, c->rope_long,  c->pages,       c};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) mem_free(owned[i]);
 }
 

@@ -27,6 +27,8 @@ struct cpu {
   struct cpu_scratch *scratch;                  // [threads]; NULL with fp64
   int64_t q_width, kv_width;                    // heads head_dim, kv_heads head_dim
   struct rows x, norm, qkv, mixed, mlp, logits; // norm holds a row for each row of the step or of the logits
+  struct fixed_step *fixed;                     // a projection's rows of x in fixed point; NULL where none wants that
+  int64_t num_fixed;                            // steps there is room for
   double *row;                                  // [threads, widest row of weights], fp64 only
   float *gains;           // [2 layers + 1, hidden]: input and post-attention norm of each layer, the final norm
   double *inv_freq[2];    // [rotary_dim / 2], short (or plain) and long; floats' values but with fp64
@@ -73,10 +75,14 @@ void linear_f64(struct cpu *c, const struct matrix *w, const struct rows *x, int
                 bool add);
 void linear_f32(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count, const struct rows *y,
                 bool add);
+// Room for `rows` rows of x of projections with these weights. At opening.
+bool linear_alloc(struct cpu *c, const struct matrix *w, int64_t rows, struct err *e);
+// Brings `count` rows of x to fixed point, if the weights want that, for the blocks below.
+void linear_fix(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count);
 // Outputs [first, first + num_outputs) in the order in which their weights are stored, at most LINEAR_PANEL, for
-// `count` rows, at most LINEAR_ROWS, into out[count, LINEAR_PANEL].
-void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t num_outputs, const float *x,
-                  int64_t ldx, int32_t count, float *out, struct linear_scratch *scratch);
+// `count` rows of x from `row` on, at most LINEAR_ROWS, into out[count, LINEAR_PANEL].
+void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t num_outputs, const struct rows *x,
+                  int64_t row, int32_t count, float *out, struct linear_scratch *scratch);
 // Outputs of a piece of work: few for a single row, so that every thread gets some.
 int32_t linear_panel(int32_t count);
 // Rows of a piece of work: as few pieces as LINEAR_ROWS allows, of nearly one size, and where there are rows enough one

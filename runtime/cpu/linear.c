@@ -1,4 +1,5 @@
 #include "runtime/cpu/cpu.h"
+#include "runtime/base/mem.h"
 
 struct linear_work {
   struct cpu *c;
@@ -28,8 +29,8 @@ void linear_f64(struct cpu *c, const struct matrix *w, const struct rows *x, int
   pool_for(c->pool, w->rows, 16, outputs_f64, &(struct linear_work){c, w, x, y, count, add});
 }
 
-// Rows that are worth converting the weights for once more.
-enum { MIN_ROWS = 96 };
+// Rows that are worth converting the weights for once more, and those that one thread brings to fixed point.
+enum { MIN_ROWS = 96, FEW_ROWS = 8 };
 
 int32_t linear_panel(int32_t count) { return count <= 64 ? 32 : LINEAR_PANEL; }
 
@@ -45,13 +46,54 @@ static void find_rows(const struct matrix *w, int64_t first, int32_t count, stru
     rows->count = (int32_t)matrix_stored_rows(w, first + o, count - o, &rows->data, &rows->type);
 }
 
-void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t num_outputs, const float *x,
-                  int64_t ldx, int32_t count, float *out, struct linear_scratch *scratch) {
+void linear_block(struct cpu *c, const struct matrix *w, int64_t first, int32_t num_outputs, const struct rows *x,
+                  int64_t row, int32_t count, float *out, struct linear_scratch *scratch) {
   struct weight_rows rows[LINEAR_PANEL];
   find_rows(w, first, num_outputs, rows);
-  struct linear_task t = {
-      .w = rows, .num_outputs = num_outputs, .num_rows = count, .k = w->cols, .x = x, .ldx = ldx, .out = out};
-  c->kernels->linear(&t, scratch);
+  struct linear_task t = {.w = rows, .num_rows = count, .k = w->cols, .x = row_f32(x, row), .ldx = x->ld, .out = out};
+  if (c->fixed) t.fixed = c->fixed + row * fixed_steps(w->cols);
+  for (const struct weight_rows *next = rows; num_outputs; num_outputs -= t.num_outputs) {
+    bool fixed = cpu_kernels_fix(c->kernels, next->type);
+    t.w = next;
+    for (t.num_outputs = 0; t.num_outputs < num_outputs && cpu_kernels_fix(c->kernels, next->type) == fixed; next++)
+      t.num_outputs += next->count;
+    (fixed ? c->kernels->linear_fixed : c->kernels->linear)(&t, scratch);
+    t.out += t.num_outputs;
+  }
+}
+
+static bool has_fixed(const struct cpu *c, const struct matrix *w) {
+  for (int32_t i = 0; i < w->num_parts; i++)
+    if (cpu_kernels_fix(c->kernels, w->parts[i].tensor->type)) return true;
+  return false;
+}
+
+bool linear_alloc(struct cpu *c, const struct matrix *w, int64_t rows, struct err *e) {
+  int64_t steps = rows * fixed_steps(w->cols);
+  if (!has_fixed(c, w) || steps <= c->num_fixed) return true;
+  mem_free(c->fixed);
+  c->num_fixed = steps;
+  c->fixed = mem_alloc((size_t)steps, sizeof *c->fixed, "activations in fixed point", e);
+  return c->fixed != NULL;
+}
+
+struct fix_work {
+  struct cpu *c;
+  const struct rows *x;
+  int64_t k;
+};
+
+static void fix_rows(void *ctx, int64_t begin, int64_t end, int thread) {
+  const struct fix_work *t = ctx;
+  (void)thread;
+  for (int64_t r = begin; r < end; r++) t->c->kernels->fix(row_f32(t->x, r), t->k, t->c->fixed + r * fixed_steps(t->k));
+}
+
+void linear_fix(struct cpu *c, const struct matrix *w, const struct rows *x, int32_t count) {
+  if (!has_fixed(c, w)) return;
+  struct fix_work t = {c, x, w->cols};
+  if (count < FEW_ROWS) fix_rows(&t, 0, count, 0); // sooner done than handed out
+  else pool_for(c->pool, count, 1, fix_rows, &t);
 }
 
 static void put_row(const float *sum, int32_t count, bool add, float *y) {
@@ -84,7 +126,7 @@ static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
     int64_t first = item % panels * panel, row = item / panels * rows;
     int32_t num_outputs = t->w->rows - first < panel ? (int32_t)(t->w->rows - first) : panel;
     int32_t count = t->count - row < rows ? (int32_t)(t->count - row) : rows;
-    linear_block(t->c, t->w, first, num_outputs, row_f32(t->x, row), t->x->ld, count, s->out[0], &s->linear);
+    linear_block(t->c, t->w, first, num_outputs, t->x, row, count, s->out[0], &s->linear);
     put_outputs(t, row, count, first, num_outputs, s->out[0]);
   }
 }
@@ -93,5 +135,6 @@ void linear_f32(struct cpu *c, const struct matrix *w, const struct rows *x, int
                 bool add) {
   int32_t panel = linear_panel(count), rows = linear_rows(c, count);
   int64_t items = (w->rows + panel - 1) / panel * ((count + rows - 1) / rows);
+  linear_fix(c, w, x, count);
   pool_for(c->pool, items, 1, items_f32, &(struct linear_work){c, w, x, y, count, add});
 }

@@ -42,8 +42,7 @@ static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
     int32_t num_outputs = width - first < panel ? (int32_t)(width - first) : panel;
     int32_t count = t->count - row < rows ? (int32_t)(t->count - row) : rows;
     for (int i = 0; i < 2; i++)
-      linear_block(c, t->gate_up, i * width + first, num_outputs, row_f32(&c->norm, row), c->norm.ld, count, s->out[i],
-                   &s->linear);
+      linear_block(c, t->gate_up, i * width + first, num_outputs, &c->norm, row, count, s->out[i], &s->linear);
     for (int32_t r = 0; r < count; r++)
       c->kernels->silu_mul(s->out[0] + r * LINEAR_PANEL, s->out[1] + r * LINEAR_PANEL, num_outputs,
                            row_f32(&c->mlp, row + r) + first);
@@ -53,5 +52,6 @@ static void items_f32(void *ctx, int64_t begin, int64_t end, int thread) {
 void mlp_rows_f32(struct cpu *c, const struct matrix *gate_up, int32_t count) {
   int32_t panel = linear_panel(count), rows = linear_rows(c, count);
   int64_t items = (gate_up->rows / 2 + panel - 1) / panel * ((count + rows - 1) / rows);
+  linear_fix(c, gate_up, &c->norm, count);
   pool_for(c->pool, items, 1, items_f32, &(struct mlp_work){c, gate_up, count});
 }

@@ -6,8 +6,8 @@ enum { GUARD = 64 };
 static const uint32_t poison = 0x7fc0dead; // a NaN
 
 const struct cpu_kernels *isa_next(int *i) {
-  static const char *const names[] = {"baseline", "v3", "v4"};
-  while (*i < 3) {
+  static const char *const names[] = {"baseline", "v3", "v4", "vnni"};
+  while (*i < 4) {
     const struct cpu_kernels *k = cpu_kernels_find(names[(*i)++]);
     if (k) return k;
   }
@@ -26,6 +26,11 @@ void guarded_check(const struct guarded *g, const char *what) {
   for (int64_t i = 0; i < GUARD; i++)
     if (memcmp(g->block + i, &poison, 4) || memcmp(g->data + g->count + i, &poison, 4))
       fail_msg("%s: wrote outside of its output", what);
+}
+
+void guarded_untouched(const struct guarded *g, int64_t first, int64_t count, const char *what) {
+  for (int64_t i = 0; i < count; i++)
+    if (memcmp(g->data + first + i, &poison, 4)) fail_msg("%s: wrote element %lld", what, (long long)(first + i));
 }
 
 void guarded_close(struct guarded *g) { free(g->block); }

@@ -19,6 +19,8 @@ struct guarded {
 void guarded_open(struct guarded *g, int64_t count);
 // Fails when a guard has changed.
 void guarded_check(const struct guarded *g, const char *what);
+// Fails when one of these has been written.
+void guarded_untouched(const struct guarded *g, int64_t first, int64_t count, const char *what);
 void guarded_close(struct guarded *g);
 
 // Normal with deviation 1; every 37th on average 1000 times that when `outliers`.

@@ -330,7 +330,7 @@ static void every_allocation_may_fail(void **state) {
   struct config c = config_of(4);
   struct fake f;
   (void)state;
-  fake_open(&f, &c, DTYPE_F32, &seed);
+  fake_open(&f, &c, DTYPE_Q4_0, &seed);
   for (int fp64 = 0; fp64 < 2; fp64++) {
     struct backend_options o = options_of(3, 16);
     struct backend *b = NULL;

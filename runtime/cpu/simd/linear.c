@@ -3,7 +3,7 @@
 // share what is unpacked of them. Many rows are bound by arithmetic: a panel of weights is converted to fp32 and
 // interleaved as the tile reads it, and TILE rows x 4 outputs stay in registers, so that TILE + 4 loads feed 4 TILE
 // fused multiply-adds. A tile of x stays in the first cache, the panel in the second.
-#include "runtime/cpu/simd/unpack.h"
+#include "runtime/cpu/simd/walk.h"
 #include "runtime/cpu/simd/names.h"
 
 #if defined __AVX512F__ || defined __aarch64__
@@ -22,25 +22,6 @@ enum { PASS = 2, SHARE = 1 };
 _Static_assert((int)TILE <= LINEAR_TILE && LINEAR_TILES % TILE == 0 && LINEAR_ROWS % LINEAR_TILES == 0,
                "blocks of rows are cut into whole tiles");
 _Static_assert(CPU_PAD % VW == 0, "padding covers the last vector");
-
-INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// A line of memory is asked for about AHEAD bytes before it is read: the processor's own prefetcher stops at the end of
-// a page and follows short rows badly. Groups of four rows follow each other in memory, so that one stream that walks
-// four times as fast as each row asks for all of it.
-enum { AHEAD = 12288, LINE = 64 };
-
-// From a group's first byte to what is asked for while it is summed: whole groups.
-INLINE int64_t ahead_of(int64_t group_bytes) { return (AHEAD + group_bytes - 1) / group_bytes * group_bytes; }
-
-// Asks for `bytes` bytes. They may lie behind the weights: nothing is read.
-INLINE void prefetch(uintptr_t start, int64_t bytes) {
-  for (int64_t b = 0; b < bytes; b += LINE) __builtin_prefetch((const void *)(start + (uintptr_t)b), 0, 2);
-}
-
-INLINE int64_t row_bytes(enum dtype t, int64_t k) {
-  return is_float(t) ? k * (unit_bytes(t) / VW) : k / unit_elements(t) * unit_bytes(t);
-}
 
 // A chunk of four rows: n elements of each. Row i begins at row + i stride.
 struct piece {
@@ -105,13 +86,6 @@ INLINE struct piece piece_at(enum dtype t, int64_t k, const uint8_t *w, int32_t 
                         .ahead = (uintptr_t)w + (uintptr_t)(o * bytes + ahead_of(4 * bytes) + 4 * done)};
 }
 
-// The first row of the next four. The last four may overlap those before.
-INLINE int32_t next_four(int32_t o, int32_t count) {
-  return count < 4 ? o + 1 : o + 4 >= count ? count : (int32_t)at_most(o + 4, count - 4);
-}
-
-INLINE void put_four(v4f sum, int32_t count, float *out) { memcpy(out, &sum, count < 4 ? sizeof *out : sizeof sum); }
-
 // out[o] of `count` rows of one type.
 INLINE void dot(enum dtype t, const struct linear_task *task, const uint8_t *w, int32_t count, float *out) {
   struct piece p = piece_at(t, task->k, w, count, 0, 0);
@@ -134,14 +108,6 @@ INLINE void dot(enum dtype t, const struct linear_task *task, const uint8_t *w, 
     put_four(sum, count, out + o);
   }
 }
-
-// Each load of x serves SHARE rows of weights. Left alone, compilers load x again for each multiply-add, and the first
-// cache gives fewer loads than there are multiply-adds.
-#if defined __AVX512F__
-#define keep_in_register(v) __asm__("" : "+v"(v))
-#else
-#define keep_in_register(v) (void)(v)
-#endif
 
 // acc[r][first..first + SHARE - 1] += the products of vectors of those rows of weights and of row r of x.
 INLINE void pass_vectors(int rows, const vf w[SHARE], const float *const x[PASS], int64_t k, int first,
@@ -273,8 +239,8 @@ void CPU_NAME(to_f32)(enum dtype type, const void *row, float *dst, int64_t n) {
   memcpy(dst + whole, last, (size_t)(n - whole) * sizeof *dst);
 }
 
-// out[r, 0..3] += the products of `steps` vectors. x is [steps][rows][VW], w is [steps][4][VW].
-INLINE void tile(int rows, int64_t steps, const float *x, const float *w, float *out) {
+// out[r, 0..n - 1] += the products of `steps` vectors. x is [steps][rows][VW], w is [steps][4][VW].
+INLINE void tile(int rows, int64_t steps, const float *x, const float *w, int n, float *out) {
   vf acc[TILE][4];
   UNROLL for (int r = 0; r < rows; r++) UNROLL for (int i = 0; i < 4; i++) acc[r][i] = (vf){0};
   for (int64_t s = 0; s < steps; s++, x += rows * VW, w += 4 * VW) {
@@ -289,24 +255,19 @@ INLINE void tile(int rows, int64_t steps, const float *x, const float *w, float 
   }
   v4f sum[TILE];
   vf_sum4_rows(rows, acc, sum);
-  UNROLL for (int r = 0; r < rows; r++, out += LINEAR_PANEL) {
-    v4f old;
-    memcpy(&old, out, sizeof old);
-    old += sum[r];
-    memcpy(out, &old, sizeof old);
-  }
+  UNROLL for (int r = 0; r < rows; r++) add_four(sum[r], n, out + r * LINEAR_PANEL);
 }
 
-static void tile_any(int rows, int64_t steps, const float *x, const float *w, float *out) {
+static void tile_any(int rows, int64_t steps, const float *x, const float *w, int n, float *out) {
   switch (rows) {
-  case 1: tile(1, steps, x, w, out); break;
+  case 1: tile(1, steps, x, w, n, out); break;
 #if defined __AVX512F__ || defined __aarch64__
-  case 2: tile(2, steps, x, w, out); break;
-  case 3: tile(3, steps, x, w, out); break;
+  case 2: tile(2, steps, x, w, n, out); break;
+  case 3: tile(3, steps, x, w, n, out); break;
 #elif defined __AVX2__
-  case 2: tile(2, steps, x, w, out); break;
+  case 2: tile(2, steps, x, w, n, out); break;
 #endif
-  default: tile(TILE, steps, x, w, out); break;
+  default: tile(TILE, steps, x, w, n, out); break;
   }
 }
 
@@ -321,7 +282,8 @@ void CPU_NAME(linear)(const struct linear_task *t, struct linear_scratch *b) {
     return;
   }
   int32_t groups = (t->num_outputs + 3) / 4;
-  memset(t->out, 0, (size_t)t->num_rows * LINEAR_PANEL * sizeof *t->out);
+  for (int32_t r = 0; r < t->num_rows; r++)
+    memset(t->out + r * LINEAR_PANEL, 0, (size_t)t->num_outputs * sizeof *t->out);
   for (int64_t k0 = 0; k0 < t->k; k0 += LINEAR_CHUNK) {
     int64_t n = at_most(LINEAR_CHUNK, t->k - k0), steps = (n + VW - 1) / VW, group_floats = steps * 4 * VW;
     const struct weight_rows *w = t->w;
@@ -335,7 +297,8 @@ void CPU_NAME(linear)(const struct linear_task *t, struct linear_scratch *b) {
       int rows = (int)at_most(TILE, t->num_rows - r);
       pack_x(t->x + r * t->ldx + k0, t->ldx, rows, steps, b->x);
       for (int32_t g = 0; g < groups; g++)
-        tile_any(rows, steps, b->x, b->weights + g * group_floats, t->out + r * LINEAR_PANEL + g * 4);
+        tile_any(rows, steps, b->x, b->weights + g * group_floats, (int)at_most(4, t->num_outputs - g * 4),
+                 t->out + r * LINEAR_PANEL + g * 4);
     }
   }
 }

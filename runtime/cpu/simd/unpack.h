@@ -96,22 +96,20 @@ struct scales {
 
 INLINE int64_t unit_scales(enum dtype t) { return unit_elements(t) == 256 ? 16 : t == DTYPE_Q4_1 ? 2 : 1; }
 
-// Q4_K and Q5_K pack eight scales and eight minima of 6 bits in 12 bytes.
+// Q4_K and Q5_K pack eight scales and eight minima of 6 bits in 12 bytes: packed[0] and packed[1], a byte each.
+INLINE void unpack_scales_k(const uint8_t *block, uint64_t packed[2]) {
+  uint32_t w[3];
+  memcpy(w, block + 4, sizeof w);
+  packed[0] = (w[0] & 0x3f3f3f3f) | (uint64_t)((w[2] & 0x0f0f0f0f) | (w[0] >> 6 & 0x03030303) << 4) << 32;
+  packed[1] = (w[1] & 0x3f3f3f3f) | (uint64_t)((w[2] >> 4 & 0x0f0f0f0f) | (w[1] >> 6 & 0x03030303) << 4) << 32;
+}
+
 INLINE void load_scales_k(enum dtype t, const uint8_t *block, float *s) {
-  if (t == DTYPE_Q6_K) {
-    uint64_t scale[2];
-    memcpy(scale, block + 192, sizeof scale);
-    float d = f32_from_f16(block + 208);
-    floats_of_bytes(scale[0], d, s);
-    floats_of_bytes(scale[1], d, s + 8);
-  } else {
-    uint32_t w[3];
-    memcpy(w, block + 4, sizeof w);
-    uint64_t scale = (w[0] & 0x3f3f3f3f) | (uint64_t)((w[2] & 0x0f0f0f0f) | (w[0] >> 6 & 0x03030303) << 4) << 32;
-    uint64_t min = (w[1] & 0x3f3f3f3f) | (uint64_t)((w[2] >> 4 & 0x0f0f0f0f) | (w[1] >> 6 & 0x03030303) << 4) << 32;
-    floats_of_bytes(scale, f32_from_f16(block), s);
-    floats_of_bytes(min, -f32_from_f16(block + 2), s + 8);
-  }
+  uint64_t packed[2];
+  if (t == DTYPE_Q6_K) memcpy(packed, block + 192, sizeof packed);
+  else unpack_scales_k(block, packed);
+  floats_of_bytes(packed[0], f32_from_f16(block + (t == DTYPE_Q6_K ? 208 : 0)), s);
+  floats_of_bytes(packed[1], t == DTYPE_Q6_K ? f32_from_f16(block + 208) : -f32_from_f16(block + 2), s + 8);
 }
 
 // Takes those of block `b` of the chunk.
