@@ -229,7 +229,7 @@ INLINE void pass(enum dtype t, int rows, const struct linear_task *task, const u
       }
       UNROLL for (int r = 0; r < rows; r++) sum[r] += vf_sum4(acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
     }
-    UNROLL for (int r = 0; r < rows; r++) if (r < task->num_rows) put_four(sum[r], count, out + r * LINEAR_PANEL + o);
+    for (int r = 0; r < (rows == 1 ? 1 : task->num_rows); r++) put_four(sum[r], count, out + r * LINEAR_PANEL + o);
   }
 }
 
@@ -293,11 +293,13 @@ struct loops {
                                 float *out) {                                                                          \
     tile(DTYPE_##t, rows, x, steps, w, count, n, out);                                                                 \
   }
+#define TILES_OF(t) TILE_OF(t, 1) TILE_OF(t, 2) TILE_OF(t, 3) TILE_OF(t, 4)
 #define LOOPS_OF(t)                                                                                                    \
   PASS_OF(t, 1)                                                                                                        \
   PASS_OF(t, 2)                                                                                                        \
-  PASS_OF(t, 4) TILE_OF(t, 1) TILE_OF(t, 2) TILE_OF(t, 3) TILE_OF(t, 4) static void convert_##t(                       \
-      const uint8_t *row, int64_t k, int64_t begin, int64_t end, float *dst, int64_t stride) {                         \
+  PASS_OF(t, 4)                                                                                                        \
+  TILES_OF(t)                                                                                                          \
+  static void convert_##t(const uint8_t *row, int64_t k, int64_t begin, int64_t end, float *dst, int64_t stride) {     \
     convert(DTYPE_##t, row, k, begin, end, dst, stride);                                                               \
   }                                                                                                                    \
   static const struct loops loops_##t = {{pass_##t##_1, pass_##t##_2, pass_##t##_4},                                   \
