@@ -51,8 +51,7 @@ static double best_seconds(struct pool *p, int64_t count, void (*fn)(void *, int
 
 static const struct roof_loops *find_loops(const char *isa) {
 #ifdef __x86_64__
-  if (!strcmp(isa, "vnni")) return &roof_loops_vnni;
-  if (!strcmp(isa, "v4")) return &roof_loops_v4;
+  if (!strcmp(isa, "v4") || !strcmp(isa, "vnni")) return &roof_loops_v4;
   if (!strcmp(isa, "v3")) return &roof_loops_v3;
 #endif
   (void)isa;

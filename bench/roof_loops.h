@@ -9,4 +9,4 @@ struct roof_loops {
   int64_t multiply_adds_per_step;
 };
 
-extern const struct roof_loops roof_loops_baseline, roof_loops_v3, roof_loops_v4, roof_loops_vnni;
+extern const struct roof_loops roof_loops_baseline, roof_loops_v3, roof_loops_v4;

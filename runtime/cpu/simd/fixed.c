@@ -1,5 +1,6 @@
-// Projections of weights of 4 to 6 bits with AVX512-VNNI. A weight is d q + m with an unsigned integer q, an activation
-// an integer of 24 bits times its group's unit (struct fixed_step), so that
+// Projections of weights of 4 to 6 bits with AVX512-VNNI, and the table of that instruction set, whose other loops are
+// those of v4. A weight is d q + m with an unsigned integer q, an activation an integer of 24 bits times its group's
+// unit (struct fixed_step), so that
 //   y = sum over groups of d unit (sum of q X) + m (sum of x)
 // where the sums of q X are exact: 8 times 31 or 4 times 63 times the largest X stays below 2^31. Weights are neither
 // looked up nor converted, and a multiply-add of bytes takes 64 of them for each digit of X. Types without m, d (q - 8)
@@ -9,7 +10,6 @@
 #include "runtime/cpu/simd/walk.h"
 #include "runtime/cpu/simd/names.h"
 
-#ifdef __AVX512VNNI__
 enum { PASS = 4, TILE = 4, CHUNK_STEPS = LINEAR_CHUNK / FIXED_STEP };
 enum { SHARE = CHUNK_STEPS * sizeof(struct fixed_step) * 4 / LINEAR_PANEL }; // bytes of a row of x for each tile
 _Static_assert((int)TILE <= LINEAR_TILE && LINEAR_TILES % TILE == 0 && LINEAR_CHUNK % FIXED_STEP == 0, "whole tiles");
@@ -341,7 +341,7 @@ static void panel(const struct loops *l, const struct linear_task *task, const u
   }
 }
 
-void CPU_NAME(linear_fixed)(const struct linear_task *t, struct linear_scratch *b) {
+static void linear_fixed(const struct linear_task *t, struct linear_scratch *b) {
   float *out = t->out;
   for (const struct weight_rows *w = t->w; out < t->out + t->num_outputs; out += w++->count) {
     const struct loops *l = loops_of[w->type];
@@ -388,7 +388,7 @@ INLINE void turn(void *p) {
   vi_store(p, (vi)_mm512_permutexvar_epi32((__m512i)lanes, (__m512i)vi_load(p)));
 }
 
-void CPU_NAME(fix)(const float *x, int64_t k, struct fixed_step *dst) {
+static void fix(const float *x, int64_t k, struct fixed_step *dst) {
   for (int64_t begin = 0; begin < k; begin += FIXED_STEP, dst++) {
     int64_t blocks = at_most(FIXED_STEP, k - begin) / 32;
     if (blocks < 4) memset(dst, 0, sizeof *dst);
@@ -404,4 +404,17 @@ void CPU_NAME(fix)(const float *x, int64_t k, struct fixed_step *dst) {
     vf_store(dst->sum, vf_from_i32(sum[0] + sum[1]) * vf_load(dst->scale));
   }
 }
-#endif
+
+extern const struct cpu_kernels cpu_kernels_vnni;
+const struct cpu_kernels cpu_kernels_vnni = {
+    .isa = "vnni",
+    .linear = CPU_NAME(linear),
+    .linear_fixed = linear_fixed,
+    .fix = fix,
+    .to_f32 = CPU_NAME(to_f32),
+    .to_f16 = CPU_NAME(to_f16),
+    .rmsnorm = CPU_NAME(rmsnorm),
+    .silu_mul = CPU_NAME(silu_mul),
+    .exp = CPU_NAME(exp),
+    .attention = CPU_NAME(attention),
+};

@@ -4,8 +4,6 @@
 #include "runtime/cpu/simd/simd.h"
 
 void CPU_NAME(linear)(const struct linear_task *t, struct linear_scratch *b);
-void CPU_NAME(linear_fixed)(const struct linear_task *t, struct linear_scratch *b); // where the machine has it
-void CPU_NAME(fix)(const float *x, int64_t k, struct fixed_step *dst);
 void CPU_NAME(to_f32)(enum dtype type, const void *row, float *dst, int64_t n);
 void CPU_NAME(to_f16)(const float *src, uint16_t *dst, int64_t n);
 void CPU_NAME(rmsnorm)(const float *x, const float *gain, int64_t n, float eps, float *y);

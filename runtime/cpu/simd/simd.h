@@ -1,5 +1,5 @@
 // One machine vector of fp32 and what the tuned loops need of it. The files of this folder are compiled once per
-// instruction set (CPU_ISA names it): 16 lanes with AVX-512 (v4, vnni), 8 with AVX2 (v3), 4 with SSE2 or NEON
+// instruction set (CPU_ISA names it): 16 lanes with AVX-512 (v4), 8 with AVX2 (v3), 4 with SSE2 or NEON
 // (baseline). Sums differ between instruction sets in their last bits, never within one.
 #pragma once
 #include "runtime/base/half.h"

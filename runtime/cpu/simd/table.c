@@ -6,10 +6,6 @@
 const struct cpu_kernels CPU_NAME(cpu_kernels) = {
     .isa = CPU_TEXT(CPU_ISA),
     .linear = CPU_NAME(linear),
-#ifdef __AVX512VNNI__
-    .linear_fixed = CPU_NAME(linear_fixed),
-    .fix = CPU_NAME(fix),
-#endif
     .to_f32 = CPU_NAME(to_f32),
     .to_f16 = CPU_NAME(to_f16),
     .rmsnorm = CPU_NAME(rmsnorm),
