@@ -140,8 +140,9 @@ static void a_loop_ends_with_its_last_piece(void **state) {
   assert_non_null(p);
   for (int round = 0; round < 20; round++) {
     struct slow s = {0};
-    pool_for(p, 8, 1, slow_piece, &s);
-    assert_int_equal(atomic_load(&s.done), 8);
+    int pieces = round % 2 ? 8 : 4; // a thread's are counted together: of four, one by one
+    pool_for(p, pieces, 1, slow_piece, &s);
+    assert_int_equal(atomic_load(&s.done), pieces);
     assert_int_equal(atomic_load(&s.shared), 0);
   }
   pool_close(p);

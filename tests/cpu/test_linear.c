@@ -1,6 +1,8 @@
 // Projections against sums in double, and one row against many, to the bit.
 #include "tests/cpu/cpu_test.h"
 #include "runtime/base/half.h"
+#include "runtime/base/mem.h"
+#include "runtime/cpu/cpu.h"
 #include <math.h>
 
 static uint64_t seed;
@@ -333,6 +335,63 @@ static void bad_numbers_stay_where_they_are(void **state) {
   problem_close(&p);
 }
 
+// The projection that threads share, over more rows than one piece of work has and weights whose type changes within a
+// panel: each row as it is alone.
+static void threads_and_mixed_types_do_not_matter(void **state) {
+  enum { ROWS = 300, K = 512, OUTPUTS = 150, PARTS = 3 };
+  static const enum dtype types[PARTS] = {DTYPE_Q4_0, DTYPE_F32, DTYPE_Q6_K};
+  static const int64_t rows[PARTS] = {45, 22, 83};
+  const struct cpu_kernels *kernels;
+  struct err e = {0};
+  struct weight_rows data[PARTS];
+  struct tensor tensors[PARTS];
+  struct matrix w = {.rows = OUTPUTS, .cols = K, .num_parts = PARTS};
+  float *x = malloc(ROWS * K * sizeof *x), *y = malloc(ROWS * OUTPUTS * sizeof *y), one[OUTPUTS];
+  (void)state;
+  assert_true(x && y);
+  for (int64_t i = 0, first = 0; i < PARTS; first += rows[i++]) {
+    data[i] = random_weights(types[i], rows[i] * K, &seed);
+    tensors[i] = (struct tensor){.type = types[i],
+                                 .dims = 2,
+                                 .rows = rows[i],
+                                 .cols = K,
+                                 .data = data[i].data,
+                                 .bytes = rows[i] * dtype_row_bytes(types[i], K)};
+    w.parts[i] = (struct matrix_part){.tensor = &tensors[i], .first_row = first};
+  }
+  for (int64_t i = 0; i < ROWS * K; i++) x[i] = random_value(&seed, true);
+  for (int i = 0; (kernels = isa_next(&i));)
+    for (int threads = 1; threads <= 3; threads++) {
+      struct cpu c = {.kernels = kernels, .pool = pool_open(threads, &e)};
+      struct rows in = {x, K, K}, out = {y, OUTPUTS, OUTPUTS}, alone = {one, OUTPUTS, OUTPUTS};
+      c.scratch = mem_alloc((size_t)threads, sizeof *c.scratch, "scratch", &e);
+      assert_true(c.pool && c.scratch && linear_alloc(&c, &w, ROWS, &e));
+      for (int64_t j = 0; j < ROWS * OUTPUTS; j++) y[j] = NAN;
+      linear_f32(&c, &w, &in, ROWS, &out, false);
+      for (int r = 0; r < ROWS; r += r < ROWS - 8 ? 7 : 1) {
+        struct rows row = {x + (int64_t)r * K, K, K};
+        linear_f32(&c, &w, &row, 1, &alone, false);
+        fail_unless_same(one, y + (int64_t)r * OUTPUTS, OUTPUTS, kernels->isa);
+        for (int o = 0; o < OUTPUTS; o += 11) { // the right weights; how exactly is asked above
+          float weights[K];
+          double exact = 0, size = 0;
+          matrix_row_f32(&w, o, weights);
+          for (int k = 0; k < K; k++) {
+            exact += (double)row_f32(&row, 0)[k] * weights[k];
+            size += fabs((double)row_f32(&row, 0)[k] * weights[k]);
+          }
+          fail_unless_close(one[o], exact, 1e-5 * size, kernels->isa, o);
+        }
+      }
+      pool_close(c.pool);
+      mem_free(c.scratch);
+      mem_free(c.fixed);
+    }
+  for (int i = 0; i < PARTS; i++) free_weights(data[i]);
+  free(x);
+  free(y);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(stored_rows_convert_to_the_formulas_values),
@@ -341,6 +400,7 @@ int main(void) {
       cmocka_unit_test(bad_numbers_stay_where_they_are),
       cmocka_unit_test(activations_in_fixed_point_are_the_nearest),
       cmocka_unit_test(bad_activations_in_fixed_point_stay_in_their_row),
+      cmocka_unit_test(threads_and_mixed_types_do_not_matter),
   };
   seed = test_seed();
   return cmocka_run_group_tests(tests, NULL, NULL);
