@@ -90,7 +90,8 @@ struct backend_ops {
   bool (*write)(struct backend *b, const struct step *s, enum stage stage, const float *src, struct err *e);
   // Keys and values of the step's rows as a layer's pages hold them after attention_in, each [num_rows, kv_heads
   // head_dim] in fp32; and what takes their place there.
-  bool (*read_cache)(struct backend *b, const struct step *s, int32_t layer, float *keys, float *values, struct err *e);
+  bool (*read_cache)(struct backend *b, const struct step *s, int32_t layer, float *keys, float *values,
+                     struct err *e);
   bool (*write_cache)(struct backend *b, const struct step *s, int32_t layer, const float *keys, const float *values,
                       struct err *e);
   // The next id of each logit row, chosen where the logits are: greedily, or as sampler.h says with random[row] in [0,
@@ -114,7 +115,7 @@ struct gpu_report {
   int64_t weights, overflows;
   float largest;
   char device[128];
-  char pci[32];                   // its bus id, by which nvml_open finds the same card; empty: unknown
+  char pci[32];                    // its bus id, by which nvml_open finds the same card; empty: unknown
   double memory_bytes_per_second; // on paper; 0: unknown
 };
 struct gpu_report gpu_backend_report(const struct backend *b);

@@ -26,7 +26,7 @@ struct weight_rows {
 // FIXED_STEP activations in fixed point. Groups of eight, x[32 b + 4 j + (0..3)] and x[32 b + 16 + 4 j + (0..3)], have
 // one power of two each, so that the largest has 23 bits and a sign; three digits to the base 256, of -128 to 127, make
 // an integer. Group 4 j + b is lane 4 j + b everywhere. The error of an activation is at most half a unit of its
-// group's, 2^-23 of the group's largest.
+// group's, 2^-23 x 128 / 127 of the group's largest (or 2^-123).
 enum { FIXED_STEP = 128 };
 struct fixed_step {
   int8_t digits[3][2][64]; // lowest first, of the first and the second half of each 32
@@ -51,7 +51,6 @@ struct linear_task {
 
 struct linear_scratch {
   float weights[LINEAR_PANEL * LINEAR_CHUNK], x[LINEAR_TILE * LINEAR_CHUNK];
-  struct fixed_step fixed[LINEAR_TILE * LINEAR_CHUNK / FIXED_STEP];
 };
 
 // Where the keys and values of one layer and one key-value head lie. In a page, keys are [head_dim, page_size] and

@@ -9,8 +9,8 @@ static struct err e;
 
 enum { VOCAB = 40 };
 
-// The definition, step by step as Hugging Face's processors state it: each works on the scores of the whole vocabulary
-// and sets what it drops to -infinity.
+// The definition, step by step as Hugging Face's processors state it: each works on the scores of the whole vocabulary and sets what it
+// drops to -infinity.
 static void soft(const double *scores, double *p) {
   double most = -INFINITY, sum = 0;
   for (int i = 0; i < VOCAB; i++) most = fmax(most, scores[i]);
@@ -18,8 +18,7 @@ static void soft(const double *scores, double *p) {
   for (int i = 0; i < VOCAB; i++) p[i] /= sum;
 }
 
-static void distribution(const float *logits, const struct sampler_options *o, const int32_t *history, int n,
-                         double *p) {
+static void distribution(const float *logits, const struct sampler_options *o, const int32_t *history, int n, double *p) {
   double s[VOCAB];
   for (int i = 0; i < VOCAB; i++) {
     bool seen = false;
@@ -76,8 +75,7 @@ static void candidates_have_the_exact_distribution(void **state) {
     assert_true(n >= 1);
     for (int i = 0; i < n; i++) got[s.candidates[i].id] = s.candidates[i].probability;
     for (int i = 0; i < VOCAB; i++)
-      if (!(fabs(got[i] - expected[i]) <= 1e-9))
-        fail_msg("round %d id %d: %.12g, expected %.12g", round, i, got[i], expected[i]);
+      if (!(fabs(got[i] - expected[i]) <= 1e-9)) fail_msg("round %d id %d: %.12g, expected %.12g", round, i, got[i], expected[i]);
     sampler_free(&s);
   }
 }
@@ -123,8 +121,7 @@ static void draws_follow_the_distribution(void **state) {
   assert_true(chi2 < 95); // p < 1e-6 for 39 degrees of freedom
 }
 
-// The id is the one at which the running sum passes the random number, to the last digits: a threshold that is a little
-// off turns few draws.
+// The id is the one at which the running sum passes the random number, to the last digits: a threshold that is a little off turns few draws.
 static void draws_fall_at_the_running_sum(void **state) {
   (void)state;
   uint64_t seed = test_seed();

@@ -12,15 +12,10 @@
 
 enum { PASS = 4, TILE = 4, CHUNK_STEPS = LINEAR_CHUNK / FIXED_STEP };
 enum { SHARE = CHUNK_STEPS * sizeof(struct fixed_step) * 4 / LINEAR_PANEL }; // bytes of a row of x for each tile
-_Static_assert((int)TILE <= LINEAR_TILE && LINEAR_TILES % TILE == 0 && LINEAR_CHUNK % FIXED_STEP == 0, "whole tiles");
+_Static_assert(LINEAR_TILES % TILE == 0 && LINEAR_CHUNK % FIXED_STEP == 0, "whole tiles");
 
-INLINE vi vi_load(const void *p) {
-  vi v;
-  memcpy(&v, p, sizeof v);
-  return v;
-}
-
-INLINE void vi_store(void *p, vi v) { memcpy(p, &v, sizeof v); }
+INLINE vi vi_load(const void *p) { return (vi)vf_load(p); }
+INLINE void vi_store(void *p, vi v) { vf_store(p, (vf)v); }
 
 // The first n bytes, then zeros; the others are not touched.
 INLINE vi load_bytes(const void *p, int64_t n) {
@@ -406,15 +401,4 @@ static void fix(const float *x, int64_t k, struct fixed_step *dst) {
 }
 
 extern const struct cpu_kernels cpu_kernels_vnni;
-const struct cpu_kernels cpu_kernels_vnni = {
-    .isa = "vnni",
-    .linear = CPU_NAME(linear),
-    .linear_fixed = linear_fixed,
-    .fix = fix,
-    .to_f32 = CPU_NAME(to_f32),
-    .to_f16 = CPU_NAME(to_f16),
-    .rmsnorm = CPU_NAME(rmsnorm),
-    .silu_mul = CPU_NAME(silu_mul),
-    .exp = CPU_NAME(exp),
-    .attention = CPU_NAME(attention),
-};
+const struct cpu_kernels cpu_kernels_vnni = {.isa = "vnni", .linear_fixed = linear_fixed, .fix = fix, CPU_LOOPS};
